@@ -35,7 +35,7 @@ MOST_MEASURES = 10
 """Measures of one detector in one call."""
 
 Told = Finding | Measure
-Yielded = Iterable[Told] | AsyncIterable[Told] | Awaitable[Iterable[Told] | None] | None
+Yielded = Told | Iterable[Told] | AsyncIterable[Told] | Awaitable[Told | Iterable[Told] | None] | None
 """What a detector's function may return."""
 
 
@@ -312,9 +312,8 @@ async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_
         if isinstance(found, AsyncIterable):
             async for one in found:
                 kept.add(one)
-        elif found is not None:
-            for one in found:
-                kept.add(one)
+        else:
+            kept.add_all(found)
     except DetectorFailed:
         raise
     except Exception as error:
@@ -333,12 +332,17 @@ class _Kept:
     left_out: int = 0
     measures: dict[str, Measure] = field(default_factory=dict[str, Measure])
 
+    def add_all(self, found: Told | Iterable[Told] | None) -> None:
+        """Add what a function returned at once."""
+        for one in [found] if isinstance(found, Finding | Measure) else found or ():
+            self.add(one)
+
     def add(self, one: object) -> None:
         if isinstance(one, Measure):
-            if one.name in self.measures or len(self.measures) == MOST_MEASURES:
-                raise DetectorFailed(
-                    f"Detector {self.name} yielded a measure twice, or more than {MOST_MEASURES} of them."
-                )
+            if one.name in self.measures:
+                raise DetectorFailed(f"Detector {self.name} yielded the measure {one.name} twice.")
+            if len(self.measures) == MOST_MEASURES:
+                raise DetectorFailed(f"Detector {self.name} yielded more than {MOST_MEASURES} measures.")
             self.measures[one.name] = one
         elif not isinstance(one, Finding):
             raise DetectorFailed(f"Detector {self.name} yielded something that is no Finding and no Measure.")

@@ -111,6 +111,11 @@ class Report:
     waiting_before: int = 0
     taken_up: tuple[Run, ...] = ()
 
+    @property
+    def has_gone(self) -> bool:
+        """Whether a call did not exist when it was read, by whatever process."""
+        return bool(self.tally.skipped or (self.run is not None and self.run.counts.get("skipped")))
+
 
 @asynccontextmanager
 async def opened_detectors(
@@ -142,7 +147,7 @@ def work_of(
     client: Client,
     ledger: Ledger,
     spec: Spec,
-    run_id: str,
+    run: Run,
     detectors: Sequence[Prepared],
     *,
     is_watching: bool = False,
@@ -152,8 +157,9 @@ def work_of(
     journal = client.record if isinstance(client.record, Journal) else None
     seals = Seals(client.home.secret)
     alerts = alerts_of(spec, ledger)
-    filer = Filer(client, ledger, spec, run_id, seals, journal, alerts, is_watching=is_watching)
-    return Work(client, ledger, spec, run_id, detectors, filer, Tally.of(detectors), reader or client)
+    filer = Filer(client, ledger, spec, run.id, seals, journal, alerts, is_watching=is_watching)
+    refile = Window.of(run.window).refile
+    return Work(client, ledger, spec, run.id, detectors, filer, Tally.of(detectors), reader or client, refile=refile)
 
 
 @dataclass(frozen=True)
@@ -185,12 +191,12 @@ class Pipeline:
         limit: int | None = None,
         calls: str | None = None,
         is_next: bool = False,
+        refile: bool = False,
     ) -> Window:
         """The window of settled calls that the arguments ask for; see `windows.window`. Raises SettingsError."""
         settle = self.spec.calls.settle
-        return window(
-            utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle, is_next=is_next
-        )
+        asked = partial(window, utc_now(), since=since, until=until, call=call, limit=limit, calls=calls)
+        return asked(settle=settle, is_next=is_next, refile=refile)
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
         """Estimate the cost of a run over a window. Sends one request, or none for a single call."""
@@ -228,6 +234,7 @@ class Pipeline:
         cache: bool = True,
         calls: Source | None = None,
         is_next: bool = False,
+        refile: bool = False,
         progress: Progress = unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
@@ -241,6 +248,7 @@ class Pipeline:
             calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
             is_next: leave out what runs of the pipeline have examined, and look for what they left before `since`; see
                 `windows.Window.after`.
+            refile: file what a new version of a detector finds in calls in which an earlier one filed the same fault, too.
             progress: gets the number of calls that are done, and of all; see `dry_run.Progress`.
             on_estimate: gets the estimate before the first call is read.
 
@@ -248,7 +256,9 @@ class Pipeline:
         on the run, and CallError if the API fails for longer than `patience.PATIENCE_S`; the run is paused then.
         """
         source = None if calls is None else calls.name
-        asked = self.window(since=since, until=until, call=call, limit=limit, calls=source, is_next=is_next)
+        asked = self.window(
+            since=since, until=until, call=call, limit=limit, calls=source, is_next=is_next, refile=refile
+        )
         reader = client if calls is None else calls.client
         async with (
             at_shared_pace(reader),
@@ -263,12 +273,13 @@ class Pipeline:
                 taken_up = await self._take_up(client, ledger, detectors, asked)
                 begun = await self._begin(ledger, "run", asked.stored(), detectors)
                 on_estimate(replace(estimate, warning=begun.origin.warning(self.spec.name)))
-                work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
+                work = work_of(client, ledger, self.spec, begun, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
                 filed = await runs.filed_by(ledger, run.id)
-                before = await ledger.read(partial(findings.waiting_before, ledger=ledger, run_id=run.id))
+                waiting = partial(findings.waiting_before, ledger=ledger, run_id=run.id, pipeline=run.pipeline)
+                before = await ledger.read(waiting)
                 return Report(work.tally, await ledger.read(failed), run, filed, run.unsettled, before, taken_up)
 
     async def _dry_run(
@@ -307,7 +318,7 @@ class Pipeline:
             if is_free:
                 await runs.go_on(ledger, run.id)
                 runner = Share if await _is_spread(client, ledger) else Embedded
-                work, left = work_of(client, ledger, self.spec, run.id, detectors), await runs.get(ledger, run.id)
+                work, left = work_of(client, ledger, self.spec, run, detectors), await runs.get(ledger, run.id)
                 with suppress(RunTaken):  # by another command, since it was seen free
                     taken.append(await runner(work, left, unheard).carry_out())
         return tuple(taken)
@@ -326,7 +337,7 @@ class Pipeline:
             if begun.origin.other_file is not None:
                 logger.warning("%s", begun.origin.warning(self.spec.name))
             async with only_one(ledger, f"watch-{self.spec.name}"):
-                work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
+                work = work_of(client, ledger, self.spec, begun, detectors, is_watching=True)
                 hands = Share(work, begun, unheard, is_watch=True) if await _is_spread(client, ledger) else None
                 yield Watching(work, begun, secret, hands)
 

@@ -35,12 +35,14 @@ class Recorder:
 
     Attributes:
         requests: returns how many requests the run's clients have sent so far.
+        refile: see `windows.Window.refile`.
     """
 
     ledger: Ledger
     run_id: str
     pipeline: str
     requests: Callable[[], int]
+    refile: bool = False
     _told: int = field(default=0, init=False)
     _turn: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _waiting: list[_Waiting] = field(default_factory=list[_Waiting], init=False)
@@ -75,7 +77,7 @@ class Recorder:
             )
             for one in examinations
         ]
-        findings.record(connection, self.ledger, self.run_id, self.pipeline, found)
+        findings.record(connection, self.ledger, self.run_id, self.pipeline, found, refile=self.refile)
         items.stand(connection, self.ledger, self.run_id, [one.standing for one in batch])
 
     async def end(self, standings: Sequence[Standing]) -> None:

@@ -82,6 +82,7 @@ class Work:
     Attributes:
         tally: what this process found.
         reader: reads calls. It differs from `client`, which files issues, if the calls come from elsewhere.
+        refile: see `windows.Window.refile`. Each call is examined again then.
     """
 
     client: Client
@@ -92,11 +93,12 @@ class Work:
     filer: Filer
     tally: Tally
     reader: Client
+    refile: bool = False
 
     def __post_init__(self) -> None:
         self._corrected = any(one.detector.needs_corrected for one in self.detectors)
-        self._remembers = any(one.detector.is_model for one in self.detectors)
-        self._recorder = Recorder(self.ledger, self.run_id, self.spec.name, self._requests)
+        self._remembers = not self.refile and any(one.detector.is_model for one in self.detectors)
+        self._recorder = Recorder(self.ledger, self.run_id, self.spec.name, self._requests, self.refile)
 
     @property
     def at_once(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
@@ -27,6 +28,8 @@ class Window:
         calls: name of the calls' source; None: the API.
         after: None: all these calls. Else only calls that no run of the pipeline has examined: those made from this instant
             on, and those made in the LONGEST_CALL before it that had not settled by then.
+        refile: what another version of a detector filed in a call keeps no finding of the present one back; see
+            `ledger.findings.FILED_BEFORE`.
     """
 
     since: str | None
@@ -36,6 +39,7 @@ class Window:
     asked: str
     calls: str | None = None
     after: str | None = None
+    refile: bool = False
 
     def stored(self) -> JsonObject:
         return vars(self).copy()
@@ -65,7 +69,7 @@ class Window:
     @staticmethod
     def arguments(asked: str) -> list[tuple[str, str]]:
         """The arguments in a text `asked`, by name."""
-        parts = re.split(r"(?:^| )(since|until|call|limit|calls)=", asked)[1:]
+        parts = re.split(r"(?:^| )(since|until|call|limit|calls|refile)=", asked)[1:]
         return list(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -79,6 +83,7 @@ def window(
     calls: str | None = None,
     settle: timedelta = timedelta(),
     is_next: bool = False,
+    refile: bool = False,
 ) -> Window:
     """The window for a command's arguments.
 
@@ -86,17 +91,17 @@ def window(
     window ends `settle` before now. With `is_next`, calls were examined until `since`; see `Window.after`. Raises
     SettingsError for any other text, and for an empty window.
     """
-    asked = " ".join(
-        f"{name}={value}" for name, value in _given(since=since, until=until, call=call, limit=limit, calls=calls)
-    )
+    given = _given(since=since, until=until, call=call, limit=limit, calls=calls, refile="yes" if refile else None)
+    asked = " ".join(f"{name}={value}" for name, value in given)
+    made = partial(Window, call=call, limit=limit, asked=asked, calls=calls, refile=refile)
     if call is not None:
-        return Window(None, None, call, limit, asked, calls)
+        return made(None, None)
     first, last = _instant(since, now, "since"), _instant(until, now, "until") or now - settle
     if first is not None and first >= last:
         raise SettingsError("There is no time between `since` and `until`. Give an earlier `since`.")
     if is_next and first is not None:
-        return Window(written(first - LONGEST_CALL), written(last), None, limit, asked, calls, written(first))
-    return Window(None if first is None else written(first), written(last), None, limit, asked, calls)
+        return made(written(first - LONGEST_CALL), written(last), after=written(first))
+    return made(None if first is None else written(first), written(last))
 
 
 def _given(**given: object) -> list[tuple[str, object]]:

@@ -80,7 +80,7 @@ class Worker:
     ) -> None:
         pipeline, detectors = made[run.spec_hash]
         is_watch = run.mode == "watch"
-        work = work_of(self.client, ledger, pipeline.spec, run.id, detectors, is_watching=is_watch)
+        work = work_of(self.client, ledger, pipeline.spec, run, detectors, is_watching=is_watch)
         logger.info("takes part in %s of %s", run.id, run.pipeline)
         try:
             await self._check_key(ledger)

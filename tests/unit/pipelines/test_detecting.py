@@ -171,13 +171,29 @@ async def test_a_measure_with_a_wrong_member_fails_and_says_which(given: tuple[A
         await pace.configured().examine(CALL)
 
 
-@pytest.mark.parametrize("names", [["pace", "pace"], [f"m{number}" for number in range(MOST_MEASURES + 1)]])
-async def test_a_measure_that_is_yielded_twice_and_too_many_of_them_fail(names: list[str]) -> None:
+@pytest.mark.parametrize("told", [Finding(0, "60 days"), Measure("pace", 1.0)])
+async def test_a_function_may_return_one_thing_alone(told: Finding | Measure) -> None:
+    @detector(version=1, kind="window")
+    def one(call: Call) -> Finding | Measure:
+        return told
+
+    examined = await one.configured().examine(CALL)
+    assert [*examined.findings, *examined.measures] == [told]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["pace", "pace"], "yielded the measure pace twice"),
+        ([f"m{number}" for number in range(MOST_MEASURES + 1)], f"yielded more than {MOST_MEASURES} measures"),
+    ],
+)
+async def test_a_measure_that_is_yielded_twice_and_too_many_of_them_fail(names: list[str], says: str) -> None:
     @detector(version=1, kind="pace")
     def pace(call: Call) -> Iterator[Measure]:
         yield from (Measure(name, 1.0) for name in names)
 
-    with pytest.raises(DetectorFailed, match=f"a measure twice, or more than {MOST_MEASURES} of them"):
+    with pytest.raises(DetectorFailed, match=says):
         await pace.configured().examine(CALL)
 
 

@@ -331,7 +331,7 @@ async def test_an_error_that_all_calls_would_meet_pauses_the_run_and_is_raised(
 
 def share_of(client: Client, ledger: Ledger, pipeline: Pipeline, run: Run) -> Share:
     """A share of a run that has no calls, or that ended."""
-    return Share(work_of(client, ledger, pipeline.spec, run.id, ()), run, unheard, leaves_paused=False)
+    return Share(work_of(client, ledger, pipeline.spec, run, ()), run, unheard, leaves_paused=False)
 
 
 async def test_a_run_that_another_process_ended_stays_done_when_comments_of_this_one_fail(

@@ -27,8 +27,10 @@ from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines.chat.answers import Judgement
 from calltriage.pipelines.chat.kept import FOLDER, Cache, Known, NoAnswers, Recorder
 from calltriage.pipelines.detecting import Usage
-from calltriage.pipelines.ledger import incidents, reviews, tables
+from calltriage.pipelines.findings import Measure
+from calltriage.pipelines.ledger import incidents, results, reviews, tables
 from calltriage.pipelines.ledger.ledger import written
+from calltriage.pipelines.ledger.results import Made, Result
 from calltriage.pipelines.ledger.retention import forget_call, forget_older
 from calltriage.pipelines.ledger.reviews import Review
 from calltriage.pipelines.reviewing import undoing
@@ -91,6 +93,27 @@ async def test_words_leave_the_ledger_when_they_are_older_than_the_file_keeps_th
     await bench.run("old")
     assert await bench.flags((await bench.issues())[0]) == flags
     assert await forget_older(bench.ledger, "hours", ["wrong_hours"], before) == 0
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["a deleted call", "older than the file keeps them"])
+async def test_measures_go_with_the_words(bench: Bench, is_deleted: bool) -> None:
+    measured = (Measure("words", 47.0),)
+    for call in ("old", "fresh"):
+        made = [
+            Made(call, "as it is", [Result(name, "v", "not_found", measures=measured) for name in ("hours", "pace")])
+        ]
+        await bench.ledger.write(partial(results.store, ledger=bench.ledger, made=made))
+        bench.clock.advance(days=31)
+    if is_deleted:
+        await bench.ledger.write(partial(forget_call, ledger=bench.ledger, call_id="old"))
+    else:
+        await forget_older(bench.ledger, "hours", ["hours"], written(bench.clock() - timedelta(days=40)))
+    kept = select(tables.measures.c.call_id, tables.measures.c.detector).order_by(
+        *tables.measures.c["call_id", "detector"]
+    )
+    left = [tuple(row) for row in await bench.ledger.read(lambda it: it.execute(kept).all())]
+    others = [] if is_deleted else [("old", "pace")]
+    assert left == [("fresh", "hours"), ("fresh", "pace"), *others]
 
 
 async def of_incident(bench: Bench) -> tuple[JsonObject, list[tuple[str, JsonObject | None, JsonObject | None]]]:

@@ -351,6 +351,53 @@ async def test_what_was_examined_and_not_filed_is_filed_however_many_incidents_a
     assert report.run.state == "done"
 
 
+ORDERS = """from calltriage.pipelines import Finding, detector
+from calltriage.pipelines.detecting import Options
+
+class Words(Options):
+    words: str
+
+@detector(version=1, kind="order", options=Words)
+def orders(call, options):
+    for turn in call.turns:
+        if options.words in turn.text:
+            yield Finding(turn, options.words)
+"""
+
+
+async def test_what_a_new_version_finds_where_an_earlier_one_filed_is_counted_until_it_is_to_be_filed_again(
+    the_desk: Desk, filing: Client, tmp_path: Path
+) -> None:
+    """A new version may find other words of a moment that is flagged: results are made anew, effects are not."""
+    (tmp_path / "acme_orders.py").write_text(ORDERS)
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+
+    async def found(words: str, **asked: Any) -> tuple[int, int, list[str | None]]:
+        text = SILENCE.replace(
+            'use = "agent_silence"\nat_least = "8s"', f'use = "acme_orders:orders"\nwords = "{words}"'
+        )
+        report = await Pipeline(parse_spec(text, folder=tmp_path)).run(filing, **asked)
+        assert report.filed is not None
+        [issue] = await filed(filing)
+        flags = (await filing.send(ListFlags(issue_id=issue.id))).items
+        return report.filed.findings, report.filed.filed_before, [flag.message_text for flag in flags]
+
+    before = await found("found your order")
+    anew = await found("have found your order")
+    once_more = await found("have found your order")
+    await load_lines(the_desk, silent_line("silent-2", 9.5))
+    others = await found("have found your order")
+    again = await found("have found your order", refile=True)
+
+    assert before == (1, 0, ["found your order"])
+    assert anew == (0, 1, ["found your order"])
+    assert once_more == (0, 0, ["found your order"])
+    assert (others[0], len(others[2])) == (1, 2), "a call in which nothing was filed"
+    assert (again[0], sorted(text or "" for text in again[2])) == (
+        1, ["found your order", "have found your order", "have found your order"],
+    )  # fmt: skip
+
+
 SETTLING = SILENCE + '[calls]\nsettle = "1h"\n'
 
 

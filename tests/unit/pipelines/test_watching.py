@@ -384,7 +384,7 @@ async def test_a_call_is_due_again_when_its_endpoint_said(the_desk: Desk, filing
         window = {"asked": "call=a"}
         begun = await runs.begin(ledger, pipeline="quiet", spec_hash="h", spec="", mode="run", window=window)
         await ledger.write(items.added(ledger, begun.id, [items.Listed("a")]))
-        await work_of(filing, ledger, spec, begun.id, detectors).batch([Item("a")])
+        await work_of(filing, ledger, spec, begun, detectors).batch([Item("a")])
         due = await items.next_due(ledger, begun.id)
     assert due is not None
     assert written(now) < due <= written(now + timedelta(minutes=10))

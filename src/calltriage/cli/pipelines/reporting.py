@@ -22,13 +22,13 @@ from calltriage.errors import NotFound, SettingsError
 from calltriage.leaves.gate import gate
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.resource_links import AttachResource
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.parts import Parts
 from calltriage.pipelines.reports.figures import Figures, gathered
 from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
 from calltriage.pipelines.reviewing import check_names
-from calltriage.pipelines.windows import instant_of
+from calltriage.pipelines.windows import window
 
 LEAST_WIDE = 120
 """Columns of a terminal that its tables need."""
@@ -61,7 +61,7 @@ def report(
 
     async def read(ledger: Ledger) -> Figures:
         await check_names(ledger, pipeline)
-        first = written(instant_of(since, ledger.clock()))
+        first = window(ledger.clock(), since=since).since or ""
         return await ledger.read(partial(gathered, ledger=ledger, since=first, pipeline=pipeline))
 
     figures = on_ledger(context, read)

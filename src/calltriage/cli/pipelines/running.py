@@ -52,6 +52,11 @@ AGAIN_S = 1.0
 @click.option("--call", metavar="ID", help="This call alone.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many calls, oldest first.")
 @click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Ask endpoints anew.")
+@click.option(
+    "--refile",
+    is_flag=True,
+    help="File what a new version finds in calls in which an earlier one filed the same fault.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what is found, and write nothing.")
 @click.option("--log", is_flag=True, help="A line of JSON at each call's end, on standard error.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object, for programs.")
@@ -85,7 +90,7 @@ def run(
         show_report(report)
     if report.tally.left if report.run is None else report.run.state != "done":
         sys.exit(UNFINISHED)
-    if asked["call"] is not None and _is_gone(report):
+    if asked["call"] is not None and report.has_gone:
         say(f"No such call: {asked['call']}", err=True)
         sys.exit(1)
     if report.failures or (report.run is not None and report.run.counts.get("failed")):
@@ -102,11 +107,6 @@ def _leave(by: signal.Signals) -> NoReturn:
     signal.signal(by, signal.SIG_DFL)
     signal.raise_signal(by)
     sys.exit(128 + by)  # somebody else handles it
-
-
-def _is_gone(report: Report) -> bool:
-    """Whether the only call of a run does not exist, by whatever process asked for it."""
-    return bool(report.tally.skipped or (report.run is not None and report.run.counts.get("skipped")))
 
 
 async def _carried_out(

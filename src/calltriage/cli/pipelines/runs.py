@@ -82,7 +82,8 @@ def _command(run: Run) -> str:
         (name, "FILE" if name == "calls" else shlex.quote(value))  # the name of calls' source is a hash of their file
         for name, value in Window.arguments(run.window["asked"])
     ]
-    return f"calltriage pipeline run {file}{''.join(f' --{name} {value}' for name, value in given)}"
+    options = (f" --{name}" if name == "refile" else f" --{name} {value}" for name, value in given)
+    return f"calltriage pipeline run {file}{''.join(options)}"
 
 
 @click.command("cancel")

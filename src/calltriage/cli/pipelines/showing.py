@@ -16,6 +16,7 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import gate, one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
+from calltriage.pipelines.ledger.findings import FILED_BEFORE
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
 from calltriage.pipelines.pipeline import Estimate, Report
 from calltriage.pipelines.reports.markdown import figure
@@ -88,7 +89,8 @@ def show_report(report: Report) -> None:
         "failed",
         "ms a call",
     ):
-        table.add_column(name, justify="left" if name in {"detector", "file"} else "right")
+        is_text = name in {"detector", "file"}
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=name == "detector")
     for one in tally.detectors.values():
         table.add_row(*_row(one))
     console.print(table)
@@ -136,7 +138,10 @@ def _filed(filed: Filed, before: int) -> str:
     issues = f" (issues: {', '.join(of)})" if of else ""
     counts = [*([str(filed.waiting)] if filed.waiting else []), *([f"{before} of earlier runs"] if before else [])]
     waits = f", {' and '.join(counts)} wait (calltriage pipeline findings --state new)" if counts else ""
-    return f"{amount(filed.findings, 'finding')} filed{issues}{waits}."
+    told = ""
+    if filed.filed_before:
+        told = f" {amount(filed.filed_before, 'finding')} counted: {FILED_BEFORE} (--refile files what it finds)."
+    return f"{amount(filed.findings, 'finding')} filed{issues}{waits}.{told}"
 
 
 def _row(one: DetectorTally) -> list[str]:
@@ -158,6 +163,7 @@ def _show_examples(console: Console, one: DetectorTally) -> None:
         return
     console.print(Text(f"\n{one.name}", style="bold"), Text(f"({len(one.examples)} of {one.findings})"))
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, overflow="fold")  # the call's id, to be copied
     for found in one.examples:
         table.add_row(*(Text(cell) for cell in _cells(found)))
     console.print(table)

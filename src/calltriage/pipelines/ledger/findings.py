@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
@@ -33,6 +33,8 @@ SILENT = ("unverified", "suppressed")
 """States of findings that do not count for their incident."""
 NO_CALL = "the API has no such call"
 """Reason of a finding in a call that is not on the API. It is counted until a detector finds it again."""
+FILED_BEFORE = "another version of the detector filed this fault in the call"
+"""Reason of a finding that is counted: a new version of a detector may find other words of a moment that is flagged."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
 
@@ -66,20 +68,33 @@ class Recorded:
     examined: Collection[str]
 
 
-def record(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
+def record(
+    connection: Connection,
+    ledger: Ledger,
+    run_id: str,
+    pipeline: str,
+    calls: Sequence[Recorded],
+    *,
+    refile: bool = False,
+) -> None:
     """Record what detectors found in calls, in the caller's transaction. A finding that is there already is not recorded
-    again. The pipeline's own new ones of a call's `examined` detectors that are not found any more become stale."""
+    again. The pipeline's own new ones of a call's `examined` detectors that are not found any more become stale.
+
+    One whose fault another version of its detector has filed in the call is counted, unless `refile`.
+    """
     of_calls, fresh, more = _of_calls(connection, ledger, calls), list[JsonObject](), dict[str, _More]()
     about: JsonObject = {"account": ledger.account, "pipeline": pipeline, "run_id": run_id}
     at = ledger.now()
     for one in calls:
         known = of_calls.get(one.call.call_id, {})
+        if known and not refile:
+            one = replace(one, placed=[_beside(each, known) for each in one.placed])  # noqa: PLW2901
         new = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
         rows = [{**_row(each, one.call), **about, "created_at": at, "updated_at": at} for each in new.values()]
         fresh += rows
         _add_up(more, [row for row in rows if row["state"] not in SILENT], known)
         if known:
-            _record_again(connection, ledger, one, known, pipeline)
+            _record_again(connection, ledger, one, known, pipeline, refile=refile)
     if fresh:
         connection.execute(_INSERT, fresh)
     if more:
@@ -90,12 +105,25 @@ Known = dict[str, Row[*tuple[object, ...]]]
 """Recorded findings of a call: rows by id."""
 
 
-def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: Known, pipeline: str) -> None:
+def _beside(one: Placed, known: Known) -> Placed:
+    """A finding's first state beside the `known` ones of its call."""
+    found = one.found
+    is_filed = any(
+        row.fingerprint == found.fingerprint and row.version_hash != found.version_hash
+        for row in known.values()
+        if row.state in ("filed", "accepted")
+    )
+    return replace(one, state="counted", why=FILED_BEFORE) if is_filed and one.state == "new" else one
+
+
+def _record_again(
+    connection: Connection, ledger: Ledger, one: Recorded, known: Known, pipeline: str, *, refile: bool
+) -> None:
     """Record what changes about a call's findings that are `known` already."""
     again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
     judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
-        values = _found_again(known[name], each, judged.get(name))
+        values = _found_again(known[name], each, judged.get(name), refile=refile)
         if values:
             where = and_(findings.c.account == ledger.account, findings.c.id == name)
             connection.execute(update(findings).where(where).values(**values, updated_at=ledger.now()))
@@ -148,7 +176,7 @@ def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> dic
     return {row.finding_id: f"{row.verdict} by {row.role}" for row in rows}
 
 
-def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None) -> JsonObject:
+def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None, *, refile: bool) -> JsonObject:
     """What changes about a finding that is found again: its detector's version, and its state if the state said that there
     was nothing to file. It gets the state that it would begin in now, or that a person gave it.
 
@@ -158,6 +186,7 @@ def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None)
     if judged is None and row.version_hash != one.found.version_hash:
         values["version_hash"] = one.found.version_hash
     is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why == NO_CALL
+    is_left_out = is_left_out or (refile and row.why == FILED_BEFORE)
     is_accepted = row.why == NO_CALL and judged == "right by human"
     state, why = ("accepted", None) if is_accepted else (one.state, one.why)
     if is_left_out and state != row.state:
@@ -309,12 +338,12 @@ def waiting(connection: Connection, ledger: Ledger, call_id: str, pipeline: str)
     return list(connection.execute(_WAITING, asked).scalars())
 
 
-def waiting_before(connection: Connection, ledger: Ledger, run_id: str) -> int:
-    """How many findings of earlier runs wait for a person in the calls that a run examined."""
+def waiting_before(connection: Connection, ledger: Ledger, run_id: str, pipeline: str) -> int:
+    """How many findings of a pipeline's earlier runs wait for a person in the calls that a run of it examined."""
     of_run = select(items.c.call_id).where(items.c.account == ledger.account, items.c.run_id == run_id)
     where = and_(
-        findings.c.account == ledger.account, findings.c.state == "new", findings.c.run_id != run_id,
-        findings.c.call_id.in_(of_run),
+        findings.c.account == ledger.account, findings.c.pipeline == pipeline, findings.c.state == "new",
+        findings.c.run_id != run_id, findings.c.call_id.in_(of_run),
     )  # fmt: skip
     return connection.execute(select(func.count()).select_from(findings).where(where)).scalar_one()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, case, func, or_, select
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 OF_MEASURE = ("account", "call_id", "content_hash", "detector", "version_hash")
 """Columns that say which result a measure is of."""
-MOST_MEASURES = 50
-"""Measures that a report or a run tells."""
+OF_RESULT = and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))
+"""The condition that a measure is of a result."""
+MOST_MEASURES = 20
+"""Measures of a detector that a report or a run tells."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Distribution:
 def distributions(
     connection: Connection, looked: ColumnElement[bool], versions: Mapping[str, str]
 ) -> list[Distribution]:
-    """How the measures of results that fulfil `looked` are distributed, MOST_MEASURES of them at most. `versions`: version
-    hashes by detector."""
+    """How the measures of results that fulfil `looked` are distributed, MOST_MEASURES of each detector: the most
+    frequent ones. `versions`: version hashes by detector."""
     if not versions:
         return []
     present = or_(
@@ -57,7 +60,7 @@ def distributions(
             func.row_number().over(partition_by=by, order_by=measures.c.value).label("rank"),
             func.count().over(partition_by=by).label("of"),
         )
-        .select_from(measures.join(results, and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))))
+        .select_from(measures.join(results, OF_RESULT))
         .where(looked, present)
         .subquery()
     )
@@ -65,5 +68,6 @@ def distributions(
     ranks = {"median": (one.of + 1) // 2, "percentile_95": (19 * one.of + 19) // 20, "greatest": one.of}
     of_ranks = (func.max(case((one.rank == rank, one.value))).label(name) for name, rank in ranks.items())
     by = (one.detector, one.name, one.unit)
-    query = select(*by, func.count(), *of_ranks).group_by(*by).order_by(*by).limit(MOST_MEASURES)
-    return [Distribution(*row) for row in connection.execute(query)]
+    query = select(*by, func.count(), *of_ranks).group_by(*by).order_by(one.detector, func.count().desc(), *by[1:])
+    found = (Distribution(*row) for row in connection.execute(query))
+    return [one for _, of_one in groupby(found, lambda one: one.detector) for one in islice(of_one, MOST_MEASURES)]

@@ -1,4 +1,4 @@
-"""Removes the words of deleted calls, and of findings older than the file's `retention`.
+"""Removes the words and the measures of deleted calls, and those older than the file's `retention`.
 
 Ids, hashes, states and verdicts stay, so that nothing is filed twice. What the calls of an incident share, its `group`
 values and its key, stays as long as one of its findings has words; then it goes from the incident and from the writes on its
@@ -15,7 +15,8 @@ from sqlalchemy import bindparam, case, or_, select
 
 from calltriage.pipelines.ledger.effects import without_words
 from calltriage.pipelines.ledger.incidents import ALIKE
-from calltriage.pipelines.ledger.tables import effects, findings, incidents, items, results, reviews
+from calltriage.pipelines.ledger.measures import OF_RESULT
+from calltriage.pipelines.ledger.tables import effects, findings, incidents, items, measures, results, reviews
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -41,8 +42,8 @@ _A_FINDING_WITH_WORDS = (
 
 
 def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
-    """Remove the words of a call from its findings and reviews, and from incidents of no other call. Returns the number of
-    findings.
+    """Remove a call's measures, and its words from its findings and reviews and from incidents of no other call. Returns the
+    number of findings.
 
     Ids, states and verdicts stay: a call that is imported again files nothing twice, and people's decisions still count.
     """
@@ -54,6 +55,9 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
         _forget_incidents(connection, ledger, fingerprints[first : first + AT_ONCE])
     of_call = (reviews.c.account == ledger.account) & (reviews.c.call_id == call_id)
     connection.execute(reviews.update().where(of_call).values(quote=None, reason=None))
+    connection.execute(
+        measures.delete().where((measures.c.account == ledger.account) & (measures.c.call_id == call_id))
+    )
     for table in (items, results):
         of_call = (table.c.account == ledger.account) & (table.c.call_id == call_id)
         connection.execute(table.update().where(of_call).values(error=None))
@@ -61,7 +65,8 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
 
 
 async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str], before: str) -> int:
-    """Remove the words of a pipeline's findings that were recorded before an instant, and of older reviews of its detectors.
+    """Remove the words of a pipeline's findings that were recorded before an instant, and of older reviews of its detectors,
+    and what its detectors measured before it.
 
     Returns the number of findings.
     """
@@ -74,7 +79,15 @@ async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str]
     old = (reviews.c.account == ledger.account) & reviews.c.detector.in_(detectors) & (reviews.c.at < before)
     has_words = or_(reviews.c.quote.is_not(None), reviews.c.reason.is_not(None))
     change = reviews.update().where(old, has_words).values(quote=None, reason=None)
-    await ledger.write(lambda connection: connection.execute(change) and None)
+    of_old = select(results.c.call_id).where(OF_RESULT, results.c.at < before)
+    measured = (measures.c.account == ledger.account) & measures.c.detector.in_(detectors)
+    drop = measures.delete().where(measured, of_old.exists())
+
+    def both(connection: Connection) -> None:
+        connection.execute(change)
+        connection.execute(drop)
+
+    await ledger.write(both)
     return count
 
 

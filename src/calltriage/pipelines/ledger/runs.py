@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.findings import FILED_BEFORE
 from calltriage.pipelines.ledger.items import TO_DO, UNSETTLED
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import own
@@ -198,24 +199,29 @@ async def errors_of(ledger: Ledger, run_id: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Filed:
-    """What a run made of its findings: how many are filed and how many wait, and issues that it filed and reopened."""
+    """What a run made of its findings: how many are filed and how many wait, issues that it filed and reopened, and findings
+    whose fault another version of the detector had filed in the call (`findings.FILED_BEFORE`)."""
 
     findings: int
     waiting: int
     issues: int
     reopened: int
+    filed_before: int
 
 
 async def filed_by(ledger: Ledger, run_id: str) -> Filed:
     """What a run made of its findings so far."""
-    own = (findings.c.account == ledger.account, findings.c.run_id == run_id, findings.c.state == "new")
     made = (effects.c.account == ledger.account, effects.c.run_id == run_id, effects.c.state == "done")
-    by_state = select(findings.c.state, func.count()).where(*own).group_by(findings.c.state)
     by_kind = select(effects.c.kind, func.count()).where(*made).group_by(effects.c.kind)
+    own = (findings.c.account == ledger.account, findings.c.run_id == run_id)
+    waits = select(func.count()).where(*own, findings.c.state == "new")
+    before = select(func.count()).where(*own, findings.c.state == "counted", findings.c.why == FILED_BEFORE)
 
     def query(connection: Connection) -> Filed:
-        counts = {row[0]: row[1] for asked in (by_state, by_kind) for row in connection.execute(asked)}
-        return Filed(*(counts.get(one, 0) for one in ("add_flag", "new", "create_issue", "update_issue")))
+        counts = {row[0]: row[1] for row in connection.execute(by_kind)}
+        flags, issues, reopened = (counts.get(one, 0) for one in ("add_flag", "create_issue", "update_issue"))
+        left = (connection.execute(one).scalar_one() for one in (waits, before))
+        return Filed(flags, next(left), issues, reopened, next(left))
 
     return await ledger.read(query)
 

@@ -9,9 +9,11 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.incidents import SHOWN, was_split
+from calltriage.pipelines.ledger.measures import MOST_MEASURES
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
-MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
+MARKUP = re.compile(r"([\\`*_{}\[\]<>.|~:&@])")
+"""What is markup within a line: a text stands at no line's begin, where further signs would be."""
 MOST = 200
 RECALL_COLUMNS = (
     "detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss", "share missed (95 %)",
@@ -23,7 +25,10 @@ RECALL = (
     "mean a wide interval. The unit is the call."
 )
 """What the table of recalls says."""
-MEASURES = "What the present version of a detector measured on calls, whether or not it found something."
+MEASURES = (
+    "What the present version of a detector measured on calls, whether or not it found something: its "
+    f"{MOST_MEASURES} most frequent measures."
+)
 """What the table of measures says."""
 MEASURE_COLUMNS = ("detector", "measure", "examinations", "median", "95th percentile", "greatest")
 
@@ -134,7 +139,7 @@ def figure(value: float) -> str:
 
 def _measures(report: Figures) -> list[str]:
     """The part on measures; nothing if there are none, as with most detectors."""
-    rows = [tuple(map(plain, row)) for row in measure_rows(report)]
+    rows = [(plain(detector), plain(name), *figures) for detector, name, *figures in measure_rows(report)]
     return ["## Measures", MEASURES, _table(MEASURE_COLUMNS, rows)] if rows else []
 
 

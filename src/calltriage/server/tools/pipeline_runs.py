@@ -75,6 +75,15 @@ class Example(TypedDict, total=False):
     why: str
 
 
+class Mean(TypedDict):
+    """The mean of what a detector measured in so many calls."""
+
+    name: str
+    unit: str
+    calls: int
+    mean: float
+
+
 class DetectorShown(TypedDict, total=False):
     """What one detector found in a run. `why`: the last reason of a failure, or of what it was not offered."""
 
@@ -87,12 +96,14 @@ class DetectorShown(TypedDict, total=False):
     failed: int
     not_offered: int
     why: str
+    measures: list[Mean]
     examples: list[Example]
 
 
 class RunMade(TypedDict, total=False):
-    """What a run came to. `filed`: findings that are filed and that wait, issues that are new and reopened. `changed`: the
-    file, or the version of a detector, is another than the last run's."""
+    """What a run came to. `filed`: findings that are filed and that wait, issues that are new and reopened. `unsettled`:
+    calls left out. `waiting_before`: findings of earlier runs. `changed`: the file, or a detector's version, is another than
+    the last run's."""
 
     outcome: Required[str]
     dry_run: Required[bool]
@@ -103,6 +114,8 @@ class RunMade(TypedDict, total=False):
     state: str
     why: str
     filed: dict[str, int]
+    waiting_before: int
+    unsettled: int
     taken_up: list[str]
     calls: Required[int]
     detectors: list[DetectorShown]
@@ -183,6 +196,8 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None
         if made is not None:
+            if self.call_id is not None and made.has_gone:
+                raise NotFound("There is no such call.", field="call_id", outcome="not_committed")
             return await _came_to(ledger, made)
         return await _left(ledger, loaded, window.asked)
 
@@ -228,7 +243,12 @@ async def _came_to(ledger: "Ledger", made: "Report") -> JsonObject:
     if made.run is not None:
         ids = [found.verified.finding_id for one in tallies for found in one.examples]
         kept = await ledger.read(partial(findings.by_ids, ledger=ledger, ids=ids))
-    shown = {"calls": made.tally.calls, "detectors": [_tally(one, kept) for one in tallies]}
+    counts = {"unsettled": made.unsettled, "waiting_before": made.waiting_before}
+    shown = {
+        "calls": made.tally.calls,
+        **{name: n for name, n in counts.items() if n},
+        "detectors": [_tally(one, kept) for one in tallies],
+    }
     if made.run is None:
         return {"outcome": "not_committed", **shown}
     why = {} if made.run.why is None else {"why": made.run.why}
@@ -260,9 +280,15 @@ def _tally(one: "DetectorTally", kept: dict[str, JsonObject]) -> JsonObject:
     ]  # fmt: skip
     version = one.version_hash[:HASH]
     why = {"why": one.why[:REASON]} if one.why and (one.failed or one.not_offered) else {}
+    means = [
+        {"name": each.name, "unit": each.unit, "calls": each.calls, "mean": round(each.mean, 3)}
+        for each in one.measures.values()
+    ]
+    measured = {"measures": means} if means else {}
     return untrusted(
-        ORIGIN, detector=one.name, version=version, **counts, not_offered=one.not_offered, **why, examples=examples
-    )
+        ORIGIN, detector=one.name, version=version, **counts, not_offered=one.not_offered, **why, **measured,
+        examples=examples,
+    )  # fmt: skip
 
 
 def _stands(finding_id: str, kept: dict[str, JsonObject]) -> JsonObject:

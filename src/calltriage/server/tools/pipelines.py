@@ -144,10 +144,12 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
 
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines.ledger import findings  # noqa: PLC0415
+        from calltriage.pipelines.reviewing import check_names  # noqa: PLC0415
 
         narrowed = self.model_dump(include={"state", "pipeline", "detector", "call_id"})
         wanted = findings.Wanted(**narrowed, limit=self.limit or 20)
         async with opened_parts(work) as parts:
+            await check_names(parts.ledger, self.pipeline, self.detector)
             rows, total = await parts.ledger.read(partial(findings.page, ledger=parts.ledger, wanted=wanted))
         items = [finding_row(row) for row in rows]
         return untrusted(ORIGIN, items=items, returned=len(items), total=total, complete=len(items) == total)

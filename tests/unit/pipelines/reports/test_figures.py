@@ -20,6 +20,7 @@ from calltriage.errors import SpecError
 from calltriage.pipelines import spec
 from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger import results
+from calltriage.pipelines.ledger.measures import MOST_MEASURES
 from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.ledger.results import Made, Result
 from calltriage.pipelines.pipeline import Pipeline
@@ -87,8 +88,23 @@ async def test_a_report_shows_how_the_measures_of_the_present_version_are_distri
     figures = await report(filing)
     [pace] = figures.measures
     assert (pace.examinations, pace.median, pace.percentile_95, pace.greatest) == (20, 10, 19, 20)
-    assert "| pace | p95 | 20 | 10\\.00 s | 19\\.00 s | 20\\.00 s |" in as_markdown(figures)
+    assert "| pace | p95 | 20 | 10.00 s | 19.00 s | 20.00 s |" in as_markdown(figures)
     assert "<td>pace</td><td>p95</td><td>20</td><td>10.00 s</td>" in as_page(figures)
+
+
+async def test_a_detector_with_many_measures_hides_none_of_another(filing: Client) -> None:
+    measured = {"a_many": [Measure(f"m{n}", 1.0) for n in range(MOST_MEASURES + 5)], "z_one": [Measure("pace", 2.5)]}
+    async with open_ledger_of(filing) as ledger:
+        made = [
+            Made("call", "as it is", [Result(name, "v", "not_found", measures=tuple(those))])
+            for name, those in measured.items()
+        ]
+        more = Made("other", "as it is", [Result("a_many", "v", "not_found", measures=(Measure("m24", 3.0),))])
+        await ledger.write(partial(results.store, ledger=ledger, made=[*made, more]))
+    found = (await report(filing)).measures
+    assert [one.name for one in found if one.detector == "z_one"] == ["pace"]
+    of_many = [one for one in found if one.detector == "a_many"]
+    assert (len(of_many), of_many[0].name, of_many[0].examinations) == (MOST_MEASURES, "m24", 2)
 
 
 async def test_a_report_still_reads_runs_of_files_that_would_be_refused_now(

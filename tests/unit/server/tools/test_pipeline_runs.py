@@ -12,9 +12,10 @@ import anyio
 import httpx2
 import mcp_types
 import pytest
-from conftest import Clock, endpoints_to
+from conftest import Clock, endpoints_to, load_lines
 from mcp.client import Client as McpClient
 from pipeline_filing import Bench, spec_of
+from pipeline_lines import just_ended
 from tool_calls import ok, refused
 
 from calltriage.client.client import open_client
@@ -102,7 +103,7 @@ async def test_a_run_is_told_with_its_id_its_state_what_was_filed_and_how_its_fi
     shown = await ok(agent, "get_run", run_id=made["run_id"])
 
     assert (made["state"], shown["state"], shown["calls"]) == ("done", "done", {"done": 1})
-    assert made["filed"] == {"findings": 0, "waiting": 1, "issues": 0, "reopened": 0}
+    assert made["filed"] == {"findings": 0, "waiting": 1, "issues": 0, "reopened": 0, "filed_before": 0}
     [example] = made["detectors"][0]["examples"]
     assert (example["id"], example["state"]) == (row["id"], "new")
     [example] = again["detectors"][0]["examples"]
@@ -528,3 +529,49 @@ async def test_a_masked_quote_is_shown_beside_the_turns_as_they_were_said(
     read = await ok(agent, "get_finding", finding_id=row["id"])
     assert row["quote"] == read["finding"]["quote"] == "nine thirty, and your card is [card]"
     assert read["turns"][row["turn"]]["text"] == f"nine thirty, and your card is {number}"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_call_that_is_not_there_is_told(
+    seat: tuple[McpClient, Bench, Path, TriageServer], dry_run: bool
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    error = await refused(agent, "run_pipeline", pipeline="quiet", call_id="nope", dry_run=dry_run)
+    assert (error["code"], error["field"], error["outcome"]) == ("not_found", "call_id", "not_committed")
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "near"), [("pipeline", "quite", "quiet"), ("detector", "forbiden", "forbidden")]
+)
+async def test_a_misspelt_name_to_narrow_by_is_no_empty_list(
+    seat: tuple[McpClient, Bench, Path, TriageServer], field: str, name: str, near: str
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    error = await refused(agent, "list_findings", **{field: name})
+    assert (error["code"], error["field"]) == ("not_found", field)
+    assert f"Did you mean {near}?" in error["message"]
+
+
+MEASURES = """from calltriage.pipelines import Measure, detector
+
+@detector(version=1, kind="turns")
+def counts(call):
+    yield Measure("turns", len(call.turns))
+"""
+
+
+async def test_a_run_tells_what_it_measured_and_what_it_left_out(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "counting.py").write_text(MEASURES)
+    file = 'name = "turns"\ncalls = { settle = "1h" }\n[[detect]]\nuse = "counting:counts"\n'
+    await operated(bench, folder, file)
+    await load_lines(bench.desk, just_ended("fresh"))
+    await bench.say("settled", began="2026-05-01T10:00:00Z")
+    made = await ok(agent, "run_pipeline", pipeline="turns", since="2026-05-01")
+    assert made["unsettled"] == 1
+    [shown] = made["detectors"]
+    assert shown["measures"] == [{"name": "turns", "unit": "", "calls": made["calls"], "mean": 4.25}]
