@@ -248,7 +248,7 @@ class Pipeline:
             calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
             is_next: leave out what runs of the pipeline have examined, and look for what they left before `since`; see
                 `windows.Window.after`.
-            refile: file what a new version of a detector finds in calls in which an earlier one filed the same fault, too.
+            refile: treat other words of a moment that an earlier version of a detector filed as a new moment.
             progress: gets the number of calls that are done, and of all; see `dry_run.Progress`.
             on_estimate: gets the estimate before the first call is read.
 
@@ -277,7 +277,7 @@ class Pipeline:
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
-                filed = await runs.filed_by(ledger, run.id)
+                filed = await runs.filed_by(ledger, run)
                 waiting = partial(findings.waiting_before, ledger=ledger, run_id=run.id, pipeline=run.pipeline)
                 before = await ledger.read(waiting)
                 return Report(work.tally, await ledger.read(failed), run, filed, run.unsettled, before, taken_up)

@@ -82,7 +82,7 @@ class Work:
     Attributes:
         tally: what this process found.
         reader: reads calls. It differs from `client`, which files issues, if the calls come from elsewhere.
-        refile: see `windows.Window.refile`. Each call is examined again then.
+        refile: see `windows.Window.refile`. Detectors whose findings were kept back examine the call again then.
     """
 
     client: Client
@@ -97,7 +97,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self._corrected = any(one.detector.needs_corrected for one in self.detectors)
-        self._remembers = not self.refile and any(one.detector.is_model for one in self.detectors)
+        self._remembers = any(one.detector.is_model for one in self.detectors)
         self._recorder = Recorder(self.ledger, self.run_id, self.spec.name, self._requests, self.refile)
 
     @property
@@ -170,6 +170,10 @@ class Work:
         known = dict[tuple[str, str], Known]()
         if self._remembers:
             known = await patiently(lambda: results.of_call(self.ledger, call.call_id, call.content_hash))
+            if self.refile:
+                read = partial(findings.held_back, ledger=self.ledger, call_id=call.call_id)
+                held_back = await patiently(lambda: self.ledger.read(read))
+                known = {key: one for key, one in known.items() if key[0] not in held_back}
         examination = await examine(call, self.detectors, known)
         state, due_at, why = self._state_after(item, examination, known)
         standing = Standing(call.call_id, state, why, call.content_hash, due_at)

@@ -28,7 +28,7 @@ class Window:
         calls: name of the calls' source; None: the API.
         after: None: all these calls. Else only calls that no run of the pipeline has examined: those made from this instant
             on, and those made in the LONGEST_CALL before it that had not settled by then.
-        refile: what another version of a detector filed in a call keeps no finding of the present one back; see
+        refile: other words of a moment that another version of a detector filed are a new moment; see
             `ledger.findings.FILED_BEFORE`.
     """
 

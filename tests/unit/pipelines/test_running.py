@@ -359,13 +359,14 @@ class Words(Options):
 
 @detector(version=1, kind="order", options=Words)
 def orders(call, options):
-    for turn in call.turns:
-        if options.words in turn.text:
-            yield Finding(turn, options.words)
+    for words in options.words.split("|"):
+        for turn in call.turns:
+            if words in turn.text:
+                yield Finding(turn, words)
 """
 
 
-async def test_what_a_new_version_finds_where_an_earlier_one_filed_is_counted_until_it_is_to_be_filed_again(
+async def test_other_words_of_a_moment_that_an_earlier_version_filed_are_counted_until_they_are_to_be_filed(
     the_desk: Desk, filing: Client, tmp_path: Path
 ) -> None:
     """A new version may find other words of a moment that is flagged: results are made anew, effects are not."""
@@ -388,6 +389,7 @@ async def test_what_a_new_version_finds_where_an_earlier_one_filed_is_counted_un
     await load_lines(the_desk, silent_line("silent-2", 9.5))
     others = await found("have found your order")
     again = await found("have found your order", refile=True)
+    further = await found("have found your order|thank you very much")
 
     assert before == (1, 0, ["found your order"])
     assert anew == (0, 1, ["found your order"])
@@ -396,6 +398,26 @@ async def test_what_a_new_version_finds_where_an_earlier_one_filed_is_counted_un
     assert (again[0], sorted(text or "" for text in again[2])) == (
         1, ["found your order", "have found your order", "have found your order"],
     )  # fmt: skip
+    assert further[:2] == (2, 0), "other moments of calls in which something is filed"
+
+
+async def test_other_words_count_as_filed_only_as_long_as_the_earlier_ones_are(
+    the_desk: Desk, filing: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "acme_orders.py").write_text(ORDERS)
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    text = SILENCE.replace(
+        'use = "agent_silence"\nat_least = "8s"', 'use = "acme_orders:orders"\nwords = "found your order"'
+    )
+    other = text.replace("found your", "have found your")
+    await Pipeline(parse_spec(text, folder=tmp_path)).run(filing)
+    await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
+    async with open_parts(filing) as parts:
+        [first] = await parts.ledger.read(lambda it: listed(it, parts.ledger, Wanted(state="filed")))
+        await reviewing.review(parts.ledger, first, reviewing.Reviewer("a person"), "wrong", None)
+    report = await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
+    assert report.filed is not None
+    assert (report.filed.findings, report.filed.filed_before) == (1, 0)
 
 
 SETTLING = SILENCE + '[calls]\nsettle = "1h"\n'

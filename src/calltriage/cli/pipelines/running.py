@@ -55,7 +55,7 @@ AGAIN_S = 1.0
 @click.option(
     "--refile",
     is_flag=True,
-    help="File what a new version finds in calls in which an earlier one filed the same fault.",
+    help="Treat other words of a moment that an earlier version filed as new.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what is found, and write nothing.")
 @click.option("--log", is_flag=True, help="A line of JSON at each call's end, on standard error.")

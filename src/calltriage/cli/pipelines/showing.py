@@ -140,7 +140,7 @@ def _filed(filed: Filed, before: int) -> str:
     waits = f", {' and '.join(counts)} wait (calltriage pipeline findings --state new)" if counts else ""
     told = ""
     if filed.filed_before:
-        told = f" {amount(filed.filed_before, 'finding')} counted: {FILED_BEFORE} (--refile files what it finds)."
+        told = f" {amount(filed.filed_before, 'finding')} counted: {FILED_BEFORE} (--refile treats them as new)."
     return f"{amount(filed.findings, 'finding')} filed{issues}{waits}.{told}"
 
 

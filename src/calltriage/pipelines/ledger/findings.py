@@ -33,8 +33,8 @@ SILENT = ("unverified", "suppressed")
 """States of findings that do not count for their incident."""
 NO_CALL = "the API has no such call"
 """Reason of a finding in a call that is not on the API. It is counted until a detector finds it again."""
-FILED_BEFORE = "another version of the detector filed this fault in the call"
-"""Reason of a finding that is counted: a new version of a detector may find other words of a moment that is flagged."""
+FILED_BEFORE = "another version of the detector filed this moment by other words"
+"""Reason of a finding that is counted, as long as it holds. Results are made anew, effects are not."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
 
@@ -80,7 +80,7 @@ def record(
     """Record what detectors found in calls, in the caller's transaction. A finding that is there already is not recorded
     again. The pipeline's own new ones of a call's `examined` detectors that are not found any more become stale.
 
-    One whose fault another version of its detector has filed in the call is counted, unless `refile`.
+    One whose moment another version of its detector filed by other words is counted, unless `refile`.
     """
     of_calls, fresh, more = _of_calls(connection, ledger, calls), list[JsonObject](), dict[str, _More]()
     about: JsonObject = {"account": ledger.account, "pipeline": pipeline, "run_id": run_id}
@@ -88,13 +88,15 @@ def record(
     for one in calls:
         known = of_calls.get(one.call.call_id, {})
         if known and not refile:
-            one = replace(one, placed=[_beside(each, known) for each in one.placed])  # noqa: PLW2901
+            again = {each.found.finding_id for each in one.placed}
+            others = [row for name, row in known.items() if name not in again and row.pipeline == pipeline]
+            one = replace(one, placed=[_beside(each, others) for each in one.placed])  # noqa: PLW2901
         new = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
         rows = [{**_row(each, one.call), **about, "created_at": at, "updated_at": at} for each in new.values()]
         fresh += rows
         _add_up(more, [row for row in rows if row["state"] not in SILENT], known)
         if known:
-            _record_again(connection, ledger, one, known, pipeline, refile=refile)
+            _record_again(connection, ledger, one, known, about)
     if fresh:
         connection.execute(_INSERT, fresh)
     if more:
@@ -105,25 +107,25 @@ Known = dict[str, Row[*tuple[object, ...]]]
 """Recorded findings of a call: rows by id."""
 
 
-def _beside(one: Placed, known: Known) -> Placed:
-    """A finding's first state beside the `known` ones of its call."""
-    found = one.found
-    is_filed = any(
-        row.fingerprint == found.fingerprint and row.version_hash != found.version_hash
-        for row in known.values()
-        if row.state in ("filed", "accepted")
-    )
+def _beside(one: Placed, others: Sequence[Row[*tuple[object, ...]]]) -> Placed:
+    """A finding's first state beside `others` of its call and pipeline, which are not found any more."""
+    is_filed = any(_is_of_moment(row, one.found) for row in others if row.state in ("filed", "accepted"))
     return replace(one, state="counted", why=FILED_BEFORE) if is_filed and one.state == "new" else one
 
 
-def _record_again(
-    connection: Connection, ledger: Ledger, one: Recorded, known: Known, pipeline: str, *, refile: bool
-) -> None:
-    """Record what changes about a call's findings that are `known` already."""
+def _is_of_moment(row: Row[*tuple[object, ...]], found: Verified) -> bool:
+    """Whether a recorded finding is of another version of the detector, and about the same moment."""
+    return (row.fingerprint, row.turn) == (found.fingerprint, found.turn) and row.version_hash != found.version_hash
+
+
+def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: Known, about: JsonObject) -> None:
+    """Record what changes about a call's findings that are `known` already. `about`: their pipeline and run now."""
     again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
     judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
-        values = _found_again(known[name], each, judged.get(name), refile=refile)
+        values = _found_again(known[name], each, judged.get(name))
+        if known[name].why == FILED_BEFORE and "state" in values:
+            values["run_id"] = about["run_id"]
         if values:
             where = and_(findings.c.account == ledger.account, findings.c.id == name)
             connection.execute(update(findings).where(where).values(**values, updated_at=ledger.now()))
@@ -131,7 +133,7 @@ def _record_again(
         name
         for name, row in known.items()
         if name not in again and row.state in ("new", "unverified") and row.detector in one.examined
-        and row.pipeline == pipeline
+        and row.pipeline == about["pipeline"]
     ]  # fmt: skip
     set_state(connection, ledger, gone, "stale", "not found any more")
 
@@ -176,7 +178,7 @@ def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> dic
     return {row.finding_id: f"{row.verdict} by {row.role}" for row in rows}
 
 
-def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None, *, refile: bool) -> JsonObject:
+def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None) -> JsonObject:
     """What changes about a finding that is found again: its detector's version, and its state if the state said that there
     was nothing to file. It gets the state that it would begin in now, or that a person gave it.
 
@@ -185,8 +187,7 @@ def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None,
     values: JsonObject = {}
     if judged is None and row.version_hash != one.found.version_hash:
         values["version_hash"] = one.found.version_hash
-    is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why == NO_CALL
-    is_left_out = is_left_out or (refile and row.why == FILED_BEFORE)
+    is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why in (NO_CALL, FILED_BEFORE)
     is_accepted = row.why == NO_CALL and judged == "right by human"
     state, why = ("accepted", None) if is_accepted else (one.state, one.why)
     if is_left_out and state != row.state:
@@ -346,6 +347,13 @@ def waiting_before(connection: Connection, ledger: Ledger, run_id: str, pipeline
         findings.c.run_id != run_id, findings.c.call_id.in_(of_run),
     )  # fmt: skip
     return connection.execute(select(func.count()).select_from(findings).where(where)).scalar_one()
+
+
+def held_back(connection: Connection, ledger: Ledger, call_id: str) -> set[str]:
+    """Detectors with a finding in a call that is counted by FILED_BEFORE."""
+    of_call = and_(findings.c.account == ledger.account, findings.c.call_id == call_id)
+    query = select(findings.c.detector).where(of_call, findings.c.state == "counted", findings.c.why == FILED_BEFORE)
+    return set(connection.execute(query).scalars())
 
 
 def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[JsonObject], int]:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 OF_MEASURE = ("account", "call_id", "content_hash", "detector", "version_hash")
 """Columns that say which result a measure is of."""
-OF_RESULT = and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))
-"""The condition that a measure is of a result."""
 MOST_MEASURES = 20
 """Measures of a detector that a report or a run tells."""
 
@@ -60,7 +58,7 @@ def distributions(
             func.row_number().over(partition_by=by, order_by=measures.c.value).label("rank"),
             func.count().over(partition_by=by).label("of"),
         )
-        .select_from(measures.join(results, OF_RESULT))
+        .select_from(measures.join(results, and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))))
         .where(looked, present)
         .subquery()
     )

@@ -15,11 +15,10 @@ from sqlalchemy import bindparam, case, or_, select
 
 from calltriage.pipelines.ledger.effects import without_words
 from calltriage.pipelines.ledger.incidents import ALIKE
-from calltriage.pipelines.ledger.measures import OF_RESULT
 from calltriage.pipelines.ledger.tables import effects, findings, incidents, items, measures, results, reviews
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Executable
 
     from calltriage.pipelines.ledger.ledger import Ledger
 
@@ -79,16 +78,17 @@ async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str]
     old = (reviews.c.account == ledger.account) & reviews.c.detector.in_(detectors) & (reviews.c.at < before)
     has_words = or_(reviews.c.quote.is_not(None), reviews.c.reason.is_not(None))
     change = reviews.update().where(old, has_words).values(quote=None, reason=None)
-    of_old = select(results.c.call_id).where(OF_RESULT, results.c.at < before)
-    measured = (measures.c.account == ledger.account) & measures.c.detector.in_(detectors)
-    drop = measures.delete().where(measured, of_old.exists())
-
-    def both(connection: Connection) -> None:
-        connection.execute(change)
-        connection.execute(drop)
-
-    await ledger.write(both)
+    await ledger.write(lambda connection: connection.execute(change) and None)
+    old = (measures.c.account == ledger.account) & measures.c.detector.in_(detectors) & (measures.c.at < before)
+    some = select(measures.c.call_id).where(old).limit(AT_ONCE)
+    while calls := await ledger.read(lambda connection: set(connection.execute(some).scalars())):
+        drop = measures.delete().where(old, measures.c.call_id.in_(calls))
+        await ledger.write(partial(_execute, change=drop))
     return count
+
+
+def _execute(connection: Connection, change: Executable) -> None:
+    connection.execute(change)
 
 
 def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) -> int:

@@ -200,7 +200,7 @@ async def errors_of(ledger: Ledger, run_id: str) -> dict[str, int]:
 @dataclass(frozen=True)
 class Filed:
     """What a run made of its findings: how many are filed and how many wait, issues that it filed and reopened, and findings
-    whose fault another version of the detector had filed in the call (`findings.FILED_BEFORE`)."""
+    that it counted by `findings.FILED_BEFORE`."""
 
     findings: int
     waiting: int
@@ -209,13 +209,14 @@ class Filed:
     filed_before: int
 
 
-async def filed_by(ledger: Ledger, run_id: str) -> Filed:
+async def filed_by(ledger: Ledger, run: Run) -> Filed:
     """What a run made of its findings so far."""
-    made = (effects.c.account == ledger.account, effects.c.run_id == run_id, effects.c.state == "done")
+    made = (effects.c.account == ledger.account, effects.c.run_id == run.id, effects.c.state == "done")
     by_kind = select(effects.c.kind, func.count()).where(*made).group_by(effects.c.kind)
-    own = (findings.c.account == ledger.account, findings.c.run_id == run_id)
+    own = (findings.c.account == ledger.account, findings.c.run_id == run.id)
     waits = select(func.count()).where(*own, findings.c.state == "new")
-    before = select(func.count()).where(*own, findings.c.state == "counted", findings.c.why == FILED_BEFORE)
+    counted = (findings.c.state == "counted", findings.c.created_at >= run.created_at)
+    before = select(func.count()).where(*own, *counted, findings.c.why == FILED_BEFORE)
 
     def query(connection: Connection) -> Filed:
         counts = {row[0]: row[1] for row in connection.execute(by_kind)}

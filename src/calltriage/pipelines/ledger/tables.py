@@ -94,9 +94,10 @@ sampled_out, failed. `findings`: number of the verified ones. `ms`: milliseconds
 measures = _table(
     "measures", ("call_id", "content_hash", "detector", "version_hash", "name"),
     _text("call_id"), _text("content_hash"), _text("detector"), _text("version_hash"), _text("name"), _text("unit"),
-    _amount("value"),
+    _amount("value"), _text("at"),
+    Index("pipeline_measures_by_time", "account", "at"),
 )  # fmt: skip
-"""Figures of a call that one version of a detector measured; see `findings.Measure`."""
+"""Figures of a call that one version of a detector measured; see `findings.Measure`. `at`: of the examination."""
 
 findings = _table(
     "findings", ("id",),

@@ -32,6 +32,7 @@ GRACE_S = 5.0
 """Seconds that a run has after the server was told to end. Then it is paused."""
 HASH = 12
 """Characters of a hash that are shown."""
+GONE = "There is no such call."
 REASON = 300
 """Characters of a reason that are shown."""
 UNKNOWN = "It is not known with which versions of its detectors the file ran, so its text alone was compared."
@@ -196,9 +197,12 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None
         if made is not None:
-            if self.call_id is not None and made.has_gone:
-                raise NotFound("There is no such call.", field="call_id", outcome="not_committed")
-            return await _came_to(ledger, made)
+            told = await _came_to(ledger, made)
+            if self.call_id is None or not made.has_gone:
+                return told
+            if made.taken_up:
+                return told | {"note": GONE}
+            raise NotFound(GONE, field="call_id", outcome="not_committed")
         return await _left(ledger, loaded, window.asked)
 
 

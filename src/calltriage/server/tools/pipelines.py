@@ -149,8 +149,9 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
         narrowed = self.model_dump(include={"state", "pipeline", "detector", "call_id"})
         wanted = findings.Wanted(**narrowed, limit=self.limit or 20)
         async with opened_parts(work) as parts:
-            await check_names(parts.ledger, self.pipeline, self.detector)
             rows, total = await parts.ledger.read(partial(findings.page, ledger=parts.ledger, wanted=wanted))
+            if not total:
+                await check_names(parts.ledger, self.pipeline, self.detector)
         items = [finding_row(row) for row in rows]
         return untrusted(ORIGIN, items=items, returned=len(items), total=total, complete=len(items) == total)
 

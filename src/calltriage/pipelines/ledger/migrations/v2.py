@@ -14,8 +14,10 @@ def upgrade(op: Operations) -> None:
         "pipeline_measures",
         *(sa.Column(name, Text, nullable=False) for name in (*KEY, "unit")),
         sa.Column("value", sa.Double, nullable=False, server_default="0"),
+        sa.Column("at", Text, nullable=False),
         sa.PrimaryKeyConstraint(*KEY),
     )
+    op.create_index("pipeline_measures_by_time", "pipeline_measures", ["account", "at"])
     items = sa.table("pipeline_items", sa.column("state", Text), sa.column("error", Text))
     unsettled = (items.c.state == "skipped") & (items.c.error == "not settled")
     op.execute(sa.update(items).where(unsettled).values(state="unsettled", error=None))
