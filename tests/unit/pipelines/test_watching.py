@@ -32,6 +32,7 @@ from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, work_of
 from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.watching import Watching
+from calltriage.pipelines.windows import window
 
 NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 SECRET = "the secret of a webhook, long enough"
@@ -381,8 +382,8 @@ async def test_a_call_is_due_again_when_its_endpoint_said(the_desk: Desk, filing
     await load_lines(the_desk, silent("a", 10))
     async with prepared(spec, Opening(transport=answers)) as detectors, open_ledger_of(filing) as ledger:
         ledger.clock = lambda: now
-        window = {"asked": "call=a"}
-        begun = await runs.begin(ledger, pipeline="quiet", spec_hash="h", spec="", mode="run", window=window)
+        asked = window(now, call="a").stored()
+        begun = await runs.begin(ledger, pipeline="quiet", spec_hash="h", spec="", mode="run", window=asked)
         await ledger.write(items.added(ledger, begun.id, [items.Listed("a")]))
         await work_of(filing, ledger, spec, begun, detectors).batch([Item("a")])
         due = await items.next_due(ledger, begun.id)
