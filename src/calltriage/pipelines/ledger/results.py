@@ -165,8 +165,9 @@ def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
         of_call = {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at}
         for result in one.results:
             row = {**of_call, **vars(result)}
-            of_result = {name: row[name] for name in (*OF_MEASURE, "at")}
-            figures += ({**of_result, **vars(each)} for each in row.pop("measures"))
+            if measured := row.pop("measures"):
+                of_result = {name: row[name] for name in (*OF_MEASURE, "at")}
+                figures += ({**of_result, **vars(each)} for each in measured)
             rows.append(row)
     add_new(connection, results, rows, replacing=("verdict", "failed"))
     add_new(connection, measures, figures)
