@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calltriage.cli.importing import Wishes, check_paths, load
-from calltriage.cli.pipelines.laid_out import LaidOut
+from calltriage.cli.pipelines.laid_out import show_markdown
 from calltriage.cli.pipelines.reviewing import person
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
@@ -91,7 +91,7 @@ async def _show(settings: Settings, count: int) -> None:
             console.print("Nothing to accept: none of the detectors found a moment in these calls.")
         figures = await parts.ledger.read(lambda it: gathered(it, parts.ledger, BEGINNING))
         _step(console, 6, "calltriage pipeline report", "")
-        console.print(LaidOut(as_markdown(figures)))
+        show_markdown(as_markdown(figures), console)
     console.print("[bold green]Done.[/] The desk was temporary and is gone.")
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from calltriage.cli.options import TEXT
 from calltriage.cli.pipelines.files import a_time
-from calltriage.cli.pipelines.laid_out import LaidOut
+from calltriage.cli.pipelines.laid_out import show_markdown
 from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
 from calltriage.cli.terminal import say
 from calltriage.client import attachments
@@ -29,9 +29,6 @@ from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
 from calltriage.pipelines.reviewing import check_names
 from calltriage.pipelines.windows import window
-
-LEAST_WIDE = 120
-"""Columns of a terminal that its tables need."""
 
 
 @click.command("report")
@@ -67,11 +64,8 @@ def report(
     figures = on_ledger(context, read)
     if as_json:
         say(json.dumps(gate(asdict(figures))[0]))
-    elif sys.stdout.isatty() and Console().width >= LEAST_WIDE:
-        Console().print(LaidOut(as_markdown(figures)))
     else:
-        for line in as_markdown(figures).rstrip("\n").split("\n"):
-            say(line)
+        show_markdown(as_markdown(figures), Console() if sys.stdout.isatty() else None)
     if html is not None:
         try:
             html.write_text(as_page(figures), encoding="utf-8")
