@@ -171,9 +171,7 @@ class Work:
         if self._remembers:
             known = await patiently(lambda: results.of_call(self.ledger, call.call_id, call.content_hash))
             if self.refile:
-                read = partial(findings.held_back, ledger=self.ledger, call_id=call.call_id)
-                held_back = await patiently(lambda: self.ledger.read(read))
-                known = {key: one for key, one in known.items() if key[0] not in held_back}
+                known = await self._without_held_back(call.call_id, known)
         examination = await examine(call, self.detectors, known)
         state, due_at, why = self._state_after(item, examination, known)
         standing = Standing(call.call_id, state, why, call.content_hash, due_at)
@@ -186,6 +184,15 @@ class Work:
             self._tell(item, state, examination, began)
             return None
         return _Examined(item, examination, state, fingerprints, began, why)
+
+    async def _without_held_back(
+        self, call_id: str, known: Mapping[tuple[str, str], Known]
+    ) -> dict[tuple[str, str], Known]:
+        """What is known of a call by detectors none of whose findings in it is held back; see `findings.FILED_BEFORE`."""
+        read = partial(findings.held_back, ledger=self.ledger, call_id=call_id, pipeline=self.spec.name)
+        held = await patiently(lambda: self.ledger.read(read))
+        again = {name for one in self.spec.detect if held.intersection(one.names) for name in one.names}
+        return {key: one for key, one in known.items() if key[0] not in again}
 
     async def _fingerprints(
         self, call: Call, examination: Examination, known: Mapping[tuple[str, str], Known]

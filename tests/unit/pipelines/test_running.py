@@ -401,23 +401,37 @@ async def test_other_words_of_a_moment_that_an_earlier_version_filed_are_counted
     assert further[:2] == (2, 0), "other moments of calls in which something is filed"
 
 
-async def test_other_words_count_as_filed_only_as_long_as_the_earlier_ones_are(
-    the_desk: Desk, filing: Client, tmp_path: Path
+@pytest.mark.parametrize(("verdict", "flags"), [("wrong", 2), ("minor", 1)])
+async def test_other_words_count_as_filed_unless_a_person_calls_the_earlier_ones_wrong(
+    the_desk: Desk, filing: Client, tmp_path: Path, verdict: Any, flags: int
 ) -> None:
     (tmp_path / "acme_orders.py").write_text(ORDERS)
     await load_lines(the_desk, silent_line("silent-1", 9.5))
-    text = SILENCE.replace(
-        'use = "agent_silence"\nat_least = "8s"', 'use = "acme_orders:orders"\nwords = "found your order"'
-    )
+    rule = 'use = "acme_orders:orders"\nwords = "found your order"'
+    text = SILENCE.replace('use = "agent_silence"\nat_least = "8s"', rule)
     other = text.replace("found your", "have found your")
     await Pipeline(parse_spec(text, folder=tmp_path)).run(filing)
     await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
     async with open_parts(filing) as parts:
         [first] = await parts.ledger.read(lambda it: listed(it, parts.ledger, Wanted(state="filed")))
-        await reviewing.review(parts.ledger, first, reviewing.Reviewer("a person"), "wrong", None)
-    report = await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
-    assert report.filed is not None
-    assert (report.filed.findings, report.filed.filed_before) == (1, 0)
+        await reviewing.review(parts.ledger, first, reviewing.Reviewer("a person"), verdict, None)
+    await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
+    [issue] = await filed(filing)
+    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == flags
+
+
+async def test_another_pipeline_does_not_release_what_one_holds_back(
+    the_desk: Desk, filing: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "acme_orders.py").write_text(ORDERS)
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    rule = 'use = "acme_orders:orders"\nwords = "found your order"'
+    text = SILENCE.replace('use = "agent_silence"\nat_least = "8s"', rule)
+    other = text.replace("found your", "have found your")
+    for one in (text, other, other.replace('"quiet"', '"second"'), other):
+        await Pipeline(parse_spec(one, folder=tmp_path)).run(filing)
+    [issue] = await filed(filing)
+    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == 1
 
 
 SETTLING = SILENCE + '[calls]\nsettle = "1h"\n'

@@ -89,8 +89,9 @@ def record(
         known = of_calls.get(one.call.call_id, {})
         if known and not refile:
             again = {each.found.finding_id for each in one.placed}
-            others = [row for name, row in known.items() if name not in again and row.pipeline == pipeline]
-            one = replace(one, placed=[_beside(each, others) for each in one.placed])  # noqa: PLW2901
+            there = [row for name, row in known.items() if name not in again and row.pipeline == pipeline]
+            placed = [_beside(each, known.get(each.found.finding_id), there) for each in one.placed]
+            one = replace(one, placed=placed)  # noqa: PLW2901
         new = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
         rows = [{**_row(each, one.call), **about, "created_at": at, "updated_at": at} for each in new.values()]
         fresh += rows
@@ -103,19 +104,27 @@ def record(
         _count(connection, ledger, more, at)
 
 
-Known = dict[str, Row[*tuple[object, ...]]]
+_Row = Row[*tuple[object, ...]]
+Known = dict[str, _Row]
 """Recorded findings of a call: rows by id."""
 
 
-def _beside(one: Placed, others: Sequence[Row[*tuple[object, ...]]]) -> Placed:
-    """A finding's first state beside `others` of its call and pipeline, which are not found any more."""
-    is_filed = any(_is_of_moment(row, one.found) for row in others if row.state in ("filed", "accepted"))
+def _beside(one: Placed, before: _Row | None, others: Sequence[_Row]) -> Placed:
+    """A finding's first state beside `others` of its call and pipeline that are not found any more. `before`: its row."""
+    found, is_held = one.found, before is not None and before.why == FILED_BEFORE
+    is_filed = any(
+        (row.fingerprint, row.turn) == (found.fingerprint, found.turn)
+        and (is_held or row.version_hash != found.version_hash)  # found in between, a row has the new version
+        for row in others
+        if _stands(row)
+    )
     return replace(one, state="counted", why=FILED_BEFORE) if is_filed and one.state == "new" else one
 
 
-def _is_of_moment(row: Row[*tuple[object, ...]], found: Verified) -> bool:
-    """Whether a recorded finding is of another version of the detector, and about the same moment."""
-    return (row.fingerprint, row.turn) == (found.fingerprint, found.turn) and row.version_hash != found.version_hash
+def _stands(row: _Row) -> bool:
+    """Whether a finding's moment is flagged, or will be, and is none that a person called wrong."""
+    is_flagged = row.state == "dismissed" and row.issue_id is not None and row.why != "wrong"
+    return is_flagged or row.state in ("filed", "accepted")
 
 
 def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: Known, about: JsonObject) -> None:
@@ -123,6 +132,8 @@ def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: 
     again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
     judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
+        if known[name].why == FILED_BEFORE and known[name].pipeline != about["pipeline"]:
+            continue  # another pipeline does not know what stands there
         values = _found_again(known[name], each, judged.get(name))
         if known[name].why == FILED_BEFORE and "state" in values:
             values["run_id"] = about["run_id"]
@@ -164,7 +175,7 @@ def _row(one: Placed, call: Call) -> JsonObject:
     }  # fmt: skip
 
 
-def _is_changed(row: Row[*tuple[object, ...]], one: Placed) -> bool:
+def _is_changed(row: _Row, one: Placed) -> bool:
     return row.version_hash != one.found.version_hash or row.why == NO_CALL
 
 
@@ -178,7 +189,7 @@ def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> dic
     return {row.finding_id: f"{row.verdict} by {row.role}" for row in rows}
 
 
-def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None) -> JsonObject:
+def _found_again(row: _Row, one: Placed, judged: str | None) -> JsonObject:
     """What changes about a finding that is found again: its detector's version, and its state if the state said that there
     was nothing to file. It gets the state that it would begin in now, or that a person gave it.
 
@@ -190,7 +201,7 @@ def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None)
     is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why in (NO_CALL, FILED_BEFORE)
     is_accepted = row.why == NO_CALL and judged == "right by human"
     state, why = ("accepted", None) if is_accepted else (one.state, one.why)
-    if is_left_out and state != row.state:
+    if is_left_out and (state, why) != (row.state, row.why):
         values |= {"state": state, "why": why}
     return values
 
@@ -349,9 +360,9 @@ def waiting_before(connection: Connection, ledger: Ledger, run_id: str, pipeline
     return connection.execute(select(func.count()).select_from(findings).where(where)).scalar_one()
 
 
-def held_back(connection: Connection, ledger: Ledger, call_id: str) -> set[str]:
-    """Detectors with a finding in a call that is counted by FILED_BEFORE."""
-    of_call = and_(findings.c.account == ledger.account, findings.c.call_id == call_id)
+def held_back(connection: Connection, ledger: Ledger, call_id: str, pipeline: str) -> set[str]:
+    """Names of detectors with a finding of the pipeline in a call that is counted by FILED_BEFORE."""
+    of_call = and_(findings.c.account == ledger.account, findings.c.call_id == call_id, findings.c.pipeline == pipeline)
     query = select(findings.c.detector).where(of_call, findings.c.state == "counted", findings.c.why == FILED_BEFORE)
     return set(connection.execute(query).scalars())
 
