@@ -353,6 +353,10 @@ def _make_streams_usable() -> None:
 def _leave(error: BaseException) -> NoReturn:
     """End the process: with a message for what is an operator's matter, with a traceback for what is ours."""
     status = _tell(first_of(error), whole=error)
+    if status == INTERRUPTED:
+        import signal  # noqa: PLC0415  for an end that is not usual
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # else one that comes while the interpreter ends is the status
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end
