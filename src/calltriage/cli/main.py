@@ -37,7 +37,7 @@ from calltriage.cli.options import (
     wrong,
 )
 from calltriage.cli.pipelines import pipeline
-from calltriage.cli.terminal import INTERRUPTED, Spoken, say, say_crash, say_usage_error
+from calltriage.cli.terminal import INTERRUPTED, Spoken, ignore_interrupts, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.settings import Settings, misnamed
@@ -354,9 +354,7 @@ def _leave(error: BaseException) -> NoReturn:
     """End the process: with a message for what is an operator's matter, with a traceback for what is ours."""
     status = _tell(first_of(error), whole=error)
     if status == INTERRUPTED:
-        import signal  # noqa: PLC0415  for an end that is not usual
-
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # else one that comes while the interpreter ends is the status
+        ignore_interrupts()
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end

@@ -22,6 +22,13 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(one_line(text), err=err)
 
 
+def ignore_interrupts() -> None:
+    """Let no Ctrl-C change the status of an interrupted command while its interpreter ends."""
+    import signal  # noqa: PLC0415  for an end that is not usual
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def show_cursor() -> None:
     """Make a terminal show its cursor again, which a progress bar hides. For a process that ends in the middle of one."""
     if sys.stderr.isatty():
