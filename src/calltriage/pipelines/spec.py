@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -28,8 +29,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.durations import Span
-from calltriage.pipelines.spec_names import contradictions
-from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
+from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line, told
 
 LARGEST = 2**20
 """Most bytes of a pipeline's file."""
@@ -288,7 +288,7 @@ class Spec(Table):
 
     def fault(self, place: Place, what: str) -> str:
         """An error message about a value: file, line, key and `what` is wrong."""
-        return f"{self._file} line {self.line_of(*place)}: {_told(place)} {what}"
+        return f"{self._file} line {self.line_of(*place)}: {told(place)} {what}"
 
 
 def spec_hash(spec: Spec) -> str:
@@ -315,7 +315,7 @@ def read_spec(path: Path) -> Spec:
 def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = None) -> Spec:
     """Check the text of a file. `name` is shown in errors. Raises SpecError with a line for each fault."""
     spec = stored_spec(text, name, folder)
-    if faults := contradictions(spec):
+    if faults := _contradictions(spec):
         raise SpecError("\n".join(faults))
     return spec
 
@@ -336,6 +336,37 @@ def stored_spec(text: str, name: str = "pipeline.toml", folder: Path | None = No
     return spec
 
 
+def _contradictions(spec: Spec) -> list[str]:
+    """Faults between values: names used twice, and names that refer to nothing."""
+    found, names = list[str](), set[str]()
+    if not spec.detect:
+        found.append(spec.fault(("detect",), "has no detector. Add a [[detect]] table."))
+    for index, detect in enumerate(spec.detect):
+        if detect.known_as in names:
+            what = f"is the second {detect.known_as}. Give it a `name` of its own."
+            found.append(spec.fault(("detect", index, "use"), what))
+        names.add(detect.known_as)
+    had = Counter(name for one in spec.detect for name in set(one.names))
+    for index, detect in enumerate(spec.detect):
+        found += _lost_names(spec, index, detect, names - {detect.known_as})
+        for name in (name for name in dict.fromkeys(detect.was) if had[name] > 1):
+            what = f"names {name!r}, which another detector of this file has or had. One of them needs another name."
+            found.append(spec.fault(("detect", index, "was"), what))
+    return found
+
+
+def _lost_names(spec: Spec, index: int, detect: Detect, others: set[str]) -> list[str]:
+    found, endpoint = list[str](), detect.options.get("endpoint")
+    if isinstance(endpoint, str) and not endpoint.startswith("replay:") and endpoint not in spec.endpoint:
+        what = f"names no [endpoint.…] of this file. {nearest(endpoint, set(spec.endpoint))}"
+        found.append(spec.fault(("detect", index, "endpoint"), what))
+    for key, named in (("suppressed_by", detect.suppressed_by), ("sample", detect.sample.always_if)):
+        for other in set(named) - others:
+            what = f"names {other!r}, which is no other detector of this file. {nearest(other, others)}"
+            found.append(spec.fault(("detect", index, key), what))
+    return found
+
+
 def _faults(error: ValidationError, lines: dict[Place, int]) -> list[str]:
     found = list[tuple[int, str]]()
     for item in error.errors(include_url=False, include_input=False):
@@ -350,7 +381,7 @@ def _faults(error: ValidationError, lines: dict[Place, int]) -> list[str]:
         else:
             what = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             fault = f"{what}." if what.startswith("must") or what == item["msg"] else f"must be {what}."
-        found.append((line, f"line {line}: {_told(place)} {fault}"))
+        found.append((line, f"line {line}: {told(place)} {fault}"))
     return [fault for _, fault in sorted(found)]
 
 
@@ -364,11 +395,3 @@ def _keys_at(place: Place) -> set[str]:
     for part in place:
         model = tables.get(str(part), model)
     return set(model.model_fields)
-
-
-def _told(place: Place) -> str:
-    """A place in the words of an error message, such as `detect 2, at_least`."""
-    tables, told = list(place[:-1]), list[str]()
-    for part in tables:
-        told.append(f"{part + 1}" if isinstance(part, int) else str(part))
-    return f"{' '.join(told)}, {place[-1]}" if told and place else str(place[-1]) if place else "the file"

@@ -40,3 +40,11 @@ def nearest_line(lines: dict[Place, int], place: Place) -> int:
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)
+
+
+def told(place: Place) -> str:
+    """A place in the words of an error message, such as `detect 2, at_least`."""
+    tables, told = list(place[:-1]), list[str]()
+    for part in tables:
+        told.append(f"{part + 1}" if isinstance(part, int) else str(part))
+    return f"{' '.join(told)}, {place[-1]}" if told and place else str(place[-1]) if place else "the file"

@@ -113,7 +113,7 @@ async def test_a_report_still_reads_runs_of_files_that_would_be_refused_now(
     """An earlier name that another detector has, too, was no fault once."""
     clash = '[[detect]]\nuse = "talk_over"\nname = "over"\nwas = ["agent_silence"]\n'
     with monkeypatch.context() as before:
-        before.setattr(spec, "contradictions", lambda _: [])
+        before.setattr(spec, "_contradictions", lambda _: [])
         await run(filing, SILENCE + clash)
     with pytest.raises(SpecError, match="which another detector of this file has or had"):
         parse_spec(SILENCE + clash)
