@@ -72,17 +72,14 @@ def _by_detector(name: dict[str, str], tally: Tally, figure: Literal["calls", "f
 
 def _measured(name: dict[str, str], tally: Tally) -> str:
     """The number and the sum of the values of each measure, as a summary without quantiles."""
-    samples = [
-        ({**name, "detector": detector.name, "measure": one.name, "unit": one.unit}, one)
-        for detector in tally.detectors.values()
-        for one in detector.measures.values()
-    ]
-    lines = [
-        f"calltriage_pipeline_measure_{what}{{{_labels(labels)}}} {value:.15g}\n"
-        for labels, one in samples
-        for what, value in (("count", one.calls), ("sum", one.sum))
-    ]
-    return f"# TYPE calltriage_pipeline_measure summary\n{''.join(lines)}"
+    counts, sums = Samples(), Samples()
+    for detector in tally.detectors.values():
+        for one in detector.measures.values():
+            labels = {**name, "detector": detector.name, "measure": one.name, "unit": one.unit}
+            counts.append((labels, one.calls))
+            sums.append((labels, one.sum))
+    measure = "calltriage_pipeline_measure"
+    return f"# TYPE {measure} summary\n{_lines(f'{measure}_count', counts)}{_lines(f'{measure}_sum', sums)}"
 
 
 def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:
@@ -93,8 +90,11 @@ def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:
 
 
 def _told(name: str, kind: str, samples: Samples) -> str:
-    lines = [f"{name}{{{_labels(labels)}}} {value:.15g}\n" for labels, value in samples]
-    return f"# TYPE {name} {kind}\n{''.join(lines)}"
+    return f"# TYPE {name} {kind}\n{_lines(name, samples)}"
+
+
+def _lines(name: str, samples: Samples) -> str:
+    return "".join(f"{name}{{{_labels(labels)}}} {value:.15g}\n" for labels, value in samples)
 
 
 def _labels(labels: dict[str, str]) -> str:

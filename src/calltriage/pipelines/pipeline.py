@@ -195,8 +195,10 @@ class Pipeline:
     ) -> Window:
         """The window of settled calls that the arguments ask for; see `windows.window`. Raises SettingsError."""
         settle = self.spec.calls.settle
-        asked = partial(window, utc_now(), since=since, until=until, call=call, limit=limit, calls=calls)
-        return asked(settle=settle, is_next=is_next, refile=refile)
+        return window(
+            utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle, is_next=is_next,
+            refile=refile,
+        )  # fmt: skip
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
         """Estimate the cost of a run over a window. Sends one request, or none for a single call."""

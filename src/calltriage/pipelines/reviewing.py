@@ -146,10 +146,10 @@ async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
         table.c.account == ledger.account, table.c.id == finding["run_id"]
     )
     row = await ledger.read(lambda connection: connection.execute(query).one_or_none())
-    try:
-        return stored_spec("") if row is None else _as_it_ran(row.spec, row.window)
-    except SpecError:
-        return stored_spec('name = "pipeline"\n[[detect]]\nuse = "agent_silence"\n')
+    if row is not None:
+        with suppress(SpecError):
+            return _as_it_ran(row.spec, row.window)
+    return stored_spec('name = "pipeline"\n[[detect]]\nuse = "agent_silence"\n')
 
 
 def _as_it_ran(text: str, window: JsonObject) -> Spec:

@@ -104,9 +104,8 @@ def _leave(by: signal.Signals) -> NoReturn:
         sys.exit(INTERRUPTED)
     say(f"Ended by {by.name}. {GOES_ON}", err=True)
     sys.stdout.flush()
-    signal.signal(by, signal.SIG_DFL)
-    signal.raise_signal(by)
-    sys.exit(128 + by)  # somebody else handles it
+    _end_now(by)
+    sys.exit(128 + by)  # the process outlived it
 
 
 async def _carried_out(

@@ -132,10 +132,11 @@ def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: 
     again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
     judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
-        if known[name].why == FILED_BEFORE and known[name].pipeline != about["pipeline"]:
+        row = known[name]
+        if row.why == FILED_BEFORE and row.pipeline != about["pipeline"]:
             continue  # another pipeline does not know what stands there
-        values = _found_again(known[name], each, judged.get(name))
-        if known[name].why == FILED_BEFORE and "state" in values:
+        values = _found_again(row, each, judged.get(name))
+        if row.why == FILED_BEFORE and "state" in values:
             values["run_id"] = about["run_id"]
         if values:
             where = and_(findings.c.account == ledger.account, findings.c.id == name)

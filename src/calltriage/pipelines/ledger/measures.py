@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, case, func, select
 
+from calltriage.pipelines.ledger.results import of_versions
 from calltriage.pipelines.ledger.tables import measures, results
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-OF_MEASURE = ("account", "call_id", "content_hash", "detector", "version_hash")
-"""Columns that say which result a measure is of."""
 MOST_MEASURES = 20
 """Measures of a detector that a report or a run tells."""
 
@@ -47,9 +46,6 @@ def distributions(
     frequent ones. `versions`: version hashes by detector."""
     if not versions:
         return []
-    present = or_(
-        *(and_(results.c.detector == one, results.c.version_hash == version) for one, version in versions.items())
-    )
     by = (measures.c.detector, measures.c.name, measures.c.unit)
     ordered = (
         select(
@@ -58,8 +54,10 @@ def distributions(
             func.row_number().over(partition_by=by, order_by=measures.c.value).label("rank"),
             func.count().over(partition_by=by).label("of"),
         )
-        .select_from(measures.join(results, and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))))
-        .where(looked, present)
+        .select_from(
+            measures.join(results, and_(*(measures.c[column.name] == column for column in results.primary_key)))
+        )
+        .where(looked, of_versions(versions))
         .subquery()
     )
     one = ordered.c

@@ -11,7 +11,6 @@ from sqlalchemy import and_, case, func, or_, select
 from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.measures import OF_MEASURE
 from calltriage.pipelines.ledger.rows import add_new
 from calltriage.pipelines.ledger.tables import items, measures, results
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 INSTANT = len("2026-05-06T12:00:00.000Z")
 """Characters of an instant in the ledger."""
+_OF_MEASURE = (*results.primary_key.columns.keys(), "at")
+"""What a measure has of its result."""
 EXAMINED = ("found", "not_found", "cannot_tell")
 """Verdicts of a detector that examined the call."""
 
@@ -101,7 +102,7 @@ _OF_ITEM = and_(*(results.c[name] == items.c[name] for name in ("account", "call
 """The condition that a result is of an item's call, as it was then."""
 
 
-def _of_versions(versions: Mapping[str, str]) -> ColumnElement[bool]:
+def of_versions(versions: Mapping[str, str]) -> ColumnElement[bool]:
     """Results of these versions of detectors. `versions`: version hashes by name."""
     return or_(*(and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items()))
 
@@ -119,7 +120,7 @@ def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Mapp
     hashes by name."""
     at_all = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(("failed", *TO_DO)))
     query = select(results.c.detector, func.count()).select_from(items.join(results, _OF_ITEM)).where(*at_all)
-    query = query.where(results.c.verdict == "failed", _of_versions(versions))
+    query = query.where(results.c.verdict == "failed", of_versions(versions))
     rows = connection.execute(query.group_by(results.c.detector).order_by(results.c.detector))
     return {row[0]: row[1] for row in rows}
 
@@ -154,7 +155,7 @@ def reasons(
         .limit(MOST_REASONS)
     )
     if versions:
-        query = query.where(_of_versions(versions))
+        query = query.where(of_versions(versions))
     return [Reason(*row) for row in connection.execute(query)]
 
 
@@ -166,7 +167,7 @@ def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
         for result in one.results:
             row = {**of_call, **vars(result)}
             if measured := row.pop("measures"):
-                of_result = {name: row[name] for name in (*OF_MEASURE, "at")}
+                of_result = {name: row[name] for name in _OF_MEASURE}
                 figures += ({**of_result, **vars(each)} for each in measured)
             rows.append(row)
     add_new(connection, results, rows, replacing=("verdict", "failed"))

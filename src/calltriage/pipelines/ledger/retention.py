@@ -78,7 +78,7 @@ async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str]
     old = (reviews.c.account == ledger.account) & reviews.c.detector.in_(detectors) & (reviews.c.at < before)
     has_words = or_(reviews.c.quote.is_not(None), reviews.c.reason.is_not(None))
     change = reviews.update().where(old, has_words).values(quote=None, reason=None)
-    await ledger.write(lambda connection: connection.execute(change) and None)
+    await ledger.write(partial(_execute, change=change))
     old = (measures.c.account == ledger.account) & measures.c.detector.in_(detectors) & (measures.c.at < before)
     some = select(measures.c.call_id).where(old).limit(AT_ONCE)
     while calls := await ledger.read(lambda connection: set(connection.execute(some).scalars())):

@@ -109,6 +109,11 @@ class Run:
         """Number of its listed calls of which something is left to do."""
         return sum(self.counts.get(state, 0) for state in TO_DO)
 
+    @property
+    def ended(self) -> int:
+        """Number of its listed calls of which nothing is left to do."""
+        return self.listed_calls - self.to_do
+
 
 _WATCHES = runs.c.mode == "watch"
 _COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__ if name != "counts"]
@@ -221,8 +226,8 @@ async def filed_by(ledger: Ledger, run: Run) -> Filed:
     def query(connection: Connection) -> Filed:
         counts = {row[0]: row[1] for row in connection.execute(by_kind)}
         flags, issues, reopened = (counts.get(one, 0) for one in ("add_flag", "create_issue", "update_issue"))
-        left = (connection.execute(one).scalar_one() for one in (waits, before))
-        return Filed(flags, next(left), issues, reopened, next(left))
+        waiting, filed_before = (connection.execute(one).scalar_one() for one in (waits, before))
+        return Filed(flags, waiting, issues, reopened, filed_before)
 
     return await ledger.read(query)
 

@@ -52,7 +52,7 @@ class Embedded:
 
     def __post_init__(self) -> None:
         self._lister = Lister(self.work, self.run, self._on_page)
-        self._before = self.run.listed_calls - self.run.to_do
+        self._before = self.run.ended
 
     async def carry_out(self) -> Run:
         """Carry out the run. Returns it afterwards. An error leaves it paused; the same command resumes it."""

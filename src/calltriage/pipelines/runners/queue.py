@@ -133,7 +133,7 @@ class Share:
     async def _show(self) -> None:
         run = await patiently(lambda: runs.get(self.work.ledger, self.run.id))
         listed, share, made = run.listed_calls, self.work.spec.calls.sample, run.found or None
-        self.progress(listed - run.to_do, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
+        self.progress(run.ended, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
 
     # Work
 

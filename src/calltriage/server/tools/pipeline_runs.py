@@ -197,12 +197,10 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None
         if made is not None:
-            told = await _came_to(ledger, made)
-            if self.call_id is None or not made.has_gone:
-                return told
-            if made.taken_up:
-                return told | {"note": GONE}
-            raise NotFound(GONE, field="call_id", outcome="not_committed")
+            is_gone = self.call_id is not None and made.has_gone
+            if is_gone and not made.taken_up:
+                raise NotFound(GONE, field="call_id", outcome="not_committed")
+            return await _came_to(ledger, made) | ({"note": GONE} if is_gone else {})
         return await _left(ledger, loaded, window.asked)
 
 
@@ -269,9 +267,8 @@ async def _left(ledger: "Ledger", loaded: "Pipeline", asked: str) -> JsonObject:
     if not found:
         return {"outcome": "not_committed", "calls": 0, "note": "The server ended meanwhile. Nothing was kept."}
     run = await runs.get(ledger, found[-1].id)
-    done = sum(run.counts.get(state, 0) for state in ("done", "failed", "skipped"))
     note = "The server ended meanwhile. The same call, and any run of the file, goes on with what is left."
-    return {"outcome": "committed", "run_id": run.id, "state": run.state, "calls": done, "note": note}
+    return {"outcome": "committed", "run_id": run.id, "state": run.state, "calls": run.ended, "note": note}
 
 
 def _tally(one: "DetectorTally", kept: dict[str, JsonObject]) -> JsonObject:
