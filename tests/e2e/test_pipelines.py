@@ -51,6 +51,22 @@ def hangs(call):
 """
 
 
+def hanging(folder: Path) -> None:
+    """A pipeline's file with a detector that never answers."""
+    (folder / "hanging.py").write_text(HANGS)
+    (folder / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
+    )
+
+
+def hanging_on_a_file(folder: Path) -> dict[str, str]:
+    """The same with a file of calls. Returns an environment whose temporary files are in the folder `temp`."""
+    hanging(folder)
+    (folder / "calls.jsonl").write_text(silent_line("silent", 9.5))
+    (folder / "temp").mkdir()
+    return environment(CALLTRIAGE_DATA_DIR=str(folder / "data"), TMPDIR=str(folder / "temp"))
+
+
 async def stands(folder: Path) -> dict[str, Any]:
     """The row of the newest run, once there is one."""
     with anyio.fail_after(PATIENCE):
@@ -77,10 +93,7 @@ async def stands(folder: Path) -> dict[str, Any]:
 async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
     tmp_path: Path, numbers: list[signal.Signals], status: int, state: str, why: str
 ) -> None:
-    (tmp_path / "hanging.py").write_text(HANGS)
-    (tmp_path / "p.toml").write_text(
-        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
-    )
+    hanging(tmp_path)
     await load(tmp_path, silent_line("silent", 9.5))
     command = [sys.executable, "-m", "calltriage", "pipeline", "run", "p.toml"]
     data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"))
@@ -102,16 +115,10 @@ async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
 async def test_a_run_without_a_terminal_goes_on_at_a_hang_up_and_leaves_no_calls_of_a_file_behind(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "hanging.py").write_text(HANGS)
-    (tmp_path / "p.toml").write_text(
-        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
-    )
-    (tmp_path / "calls.jsonl").write_text(silent_line("silent", 9.5))
-    (tmp_path / "temp").mkdir()
+    data = hanging_on_a_file(tmp_path)
     run_of_file = (
         f'trap "" HUP; exec {sys.executable} -m calltriage pipeline run p.toml --calls calls.jsonl'  # as nohup does
     )
-    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path / "temp"))
     async with await anyio.open_process(["sh", "-c", run_of_file], env=data, cwd=tmp_path) as process:
         await stands(tmp_path)
         kept = list((tmp_path / "temp").iterdir())
@@ -145,14 +152,8 @@ main()
 async def test_a_second_signal_ends_a_run_that_cannot_be_paused_and_leaves_no_calls_of_a_file_behind(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    (tmp_path / "hanging.py").write_text(HANGS)
-    (tmp_path / "p.toml").write_text(
-        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
-    )
-    (tmp_path / "calls.jsonl").write_text(silent_line("silent", 9.5))
-    (tmp_path / "temp").mkdir()
+    data = hanging_on_a_file(tmp_path)
     command = [sys.executable, "-c", HOLDS, "pipeline", "run", "p.toml", "--calls", "calls.jsonl"]
-    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path / "temp"))
     async with await anyio.open_process(command, env=data, cwd=tmp_path) as process:
         await stands(tmp_path)
         kept = list((tmp_path / "temp").iterdir())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count as count_up
@@ -366,22 +366,35 @@ def orders(call, options):
 """
 
 
-async def test_other_words_of_a_moment_that_an_earlier_version_filed_are_counted_until_they_are_to_be_filed(
-    the_desk: Desk, filing: Client, tmp_path: Path
-) -> None:
-    """A new version may find other words of a moment that is flagged: results are made anew, effects are not."""
+Find = Callable[..., Awaitable[tuple[Report, list[str | None]]]]
+
+
+@pytest.fixture
+async def find(the_desk: Desk, filing: Client, tmp_path: Path) -> Find:
+    """Runs a detector of these words on a desk with a call. Gives the report and the words of the issue's flags."""
     (tmp_path / "acme_orders.py").write_text(ORDERS)
     await load_lines(the_desk, silent_line("silent-1", 9.5))
 
-    async def found(words: str, **asked: Any) -> tuple[int, int, list[str | None]]:
-        text = SILENCE.replace(
-            'use = "agent_silence"\nat_least = "8s"', f'use = "acme_orders:orders"\nwords = "{words}"'
-        )
+    async def found(words: str, name: str = "quiet", **asked: Any) -> tuple[Report, list[str | None]]:
+        rule = f'use = "acme_orders:orders"\nwords = "{words}"'
+        text = SILENCE.replace('use = "agent_silence"\nat_least = "8s"', rule).replace('"quiet"', f'"{name}"')
         report = await Pipeline(parse_spec(text, folder=tmp_path)).run(filing, **asked)
-        assert report.filed is not None
         [issue] = await filed(filing)
         flags = (await filing.send(ListFlags(issue_id=issue.id))).items
-        return report.filed.findings, report.filed.filed_before, [flag.message_text for flag in flags]
+        return report, [flag.message_text for flag in flags]
+
+    return found
+
+
+async def test_other_words_of_a_moment_that_an_earlier_version_filed_are_counted_until_they_are_to_be_filed(
+    the_desk: Desk, find: Find
+) -> None:
+    """A new version may find other words of a moment that is flagged: results are made anew, effects are not."""
+
+    async def found(words: str, **asked: Any) -> tuple[int, int, list[str | None]]:
+        report, flags = await find(words, **asked)
+        assert report.filed is not None
+        return report.filed.findings, report.filed.filed_before, flags
 
     before = await found("found your order")
     anew = await found("have found your order")
@@ -403,35 +416,23 @@ async def test_other_words_of_a_moment_that_an_earlier_version_filed_are_counted
 
 @pytest.mark.parametrize(("verdict", "flags"), [("wrong", 2), ("minor", 1)])
 async def test_other_words_count_as_filed_unless_a_person_calls_the_earlier_ones_wrong(
-    the_desk: Desk, filing: Client, tmp_path: Path, verdict: Any, flags: int
+    filing: Client, find: Find, verdict: Any, flags: int
 ) -> None:
-    (tmp_path / "acme_orders.py").write_text(ORDERS)
-    await load_lines(the_desk, silent_line("silent-1", 9.5))
-    rule = 'use = "acme_orders:orders"\nwords = "found your order"'
-    text = SILENCE.replace('use = "agent_silence"\nat_least = "8s"', rule)
-    other = text.replace("found your", "have found your")
-    await Pipeline(parse_spec(text, folder=tmp_path)).run(filing)
-    await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
+    await find("found your order")
+    await find("have found your order")
     async with open_parts(filing) as parts:
         [first] = await parts.ledger.read(lambda it: listed(it, parts.ledger, Wanted(state="filed")))
         await reviewing.review(parts.ledger, first, reviewing.Reviewer("a person"), verdict, None)
-    await Pipeline(parse_spec(other, folder=tmp_path)).run(filing)
-    [issue] = await filed(filing)
-    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == flags
+    _, flagged_words = await find("have found your order")
+    assert len(flagged_words) == flags
 
 
-async def test_another_pipeline_does_not_release_what_one_holds_back(
-    the_desk: Desk, filing: Client, tmp_path: Path
-) -> None:
-    (tmp_path / "acme_orders.py").write_text(ORDERS)
-    await load_lines(the_desk, silent_line("silent-1", 9.5))
-    rule = 'use = "acme_orders:orders"\nwords = "found your order"'
-    text = SILENCE.replace('use = "agent_silence"\nat_least = "8s"', rule)
-    other = text.replace("found your", "have found your")
-    for one in (text, other, other.replace('"quiet"', '"second"'), other):
-        await Pipeline(parse_spec(one, folder=tmp_path)).run(filing)
-    [issue] = await filed(filing)
-    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == 1
+async def test_another_pipeline_does_not_release_what_one_holds_back(find: Find) -> None:
+    await find("found your order")
+    await find("have found your order")
+    await find("have found your order", name="second")
+    _, flagged_words = await find("have found your order")
+    assert len(flagged_words) == 1
 
 
 SETTLING = SILENCE + '[calls]\nsettle = "1h"\n'
