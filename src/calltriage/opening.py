@@ -3,7 +3,8 @@
 Most of a start is the import of what calls need. A host asks first who the server is and for the list of tools, always in
 the same words but for its own name and version, and the answer follows from these words, the installed code and the
 settings. So it is kept in the data folder, sent at once, and the server reads the same requests as soon as it is there; its
-own answers to them replace what is kept. Whatever was not asked before waits for the server.
+own answers to them replace what is kept. What was not asked before is answered from what comes with the code, where that
+has it, and waits for the server otherwise.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import anyio
 
 from calltriage.errors import StoreError
+from calltriage.first_answers import FirstAnswers, versions
 from calltriage.leaves.lines import MAX_FRAME, Lines
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.storage.kept_files import KeptFiles
@@ -50,7 +51,7 @@ PACKAGE = Path(__file__).parent
 @cache
 def code_mark() -> str:
     """What changes with the code that answers: versions, and the package's own files, which a checkout changes in place."""
-    found = [version(name) for name in ("calltriage", "mcp", "pydantic")]
+    found = [*versions().values()]
     for folder, _, names in os.walk(PACKAGE):
         for name in names:
             if not name.endswith(".pyc"):
@@ -82,12 +83,14 @@ class Opening:
     Attributes:
         lines: what the host writes.
         kept: answers to earlier hosts.
-        mark: what they follow from besides the host's words.
+        first: answers that come with the code.
+        mark: what the kept ones follow from besides the host's words.
         began: when the host could write, and nobody read but this.
     """
 
     lines: Lines
     kept: KeptFiles
+    first: FirstAnswers
     mark: str
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _ahead: deque[_Line] = field(default_factory=deque["_Line"], init=False)
@@ -102,8 +105,8 @@ class Opening:
     # Before the server is there
 
     def answer_ahead(self, send: Callable[[bytes], object]) -> None:
-        """Answer the host's first requests, as far as they were answered before, and return as soon as one was not, or the
-        host says nothing."""
+        """Answer the host's first requests, as far as their answers are known, and return as soon as one is not, or the host
+        says nothing."""
         greeted = ""
         while self.lines.has_line(PATIENCE_S, LONGEST):
             line = _Line(self.lines.read(LONGEST))
@@ -112,7 +115,7 @@ class Opening:
             if message.get("method") == "notifications/initialized":
                 continue
             name = _name(self.mark, greeted, message)
-            answer = None if name is None else self._kept_answer(name)
+            answer = None if name is None else self._known_answer(name, message)
             if answer is None:
                 return
             greeted += name or ""
@@ -121,12 +124,14 @@ class Opening:
             if message["method"] == LAST:
                 return
 
-    def _kept_answer(self, name: str) -> str | None:
+    def _known_answer(self, name: str, request: JsonObject) -> str | None:
+        """What was answered last, else what comes with the code."""
+        first = self.first.answer(request)
         try:
             data = self.kept.read(name)
-            answer = None if data is None else read_json(data)
+            answer = first if data is None else read_json(data)
         except (OSError, ValueError):  # cut off by a crash, or none of ours
-            return None
+            answer = first
         return _compact(answer) if is_object(answer) else None
 
     # For the server
@@ -169,10 +174,10 @@ class Opening:
             logger.info("the first answers cannot be kept (%s); the next start is slower", type(error).__name__)
 
 
-def opening_of(lines: Lines, data_dir: Path, settings: str) -> Opening:
+def opening_of(lines: Lines, data_dir: Path, settings: JsonObject) -> Opening:
     """The opening of a server with these settings, in which no secret is told."""
     kept = KeptFiles(data_dir / FOLDER, KEPT_FOR, MOST_BYTES)
-    return Opening(lines, kept, _digest(code_mark(), settings))
+    return Opening(lines, kept, FirstAnswers(settings), _digest(code_mark(), json.dumps(settings)))
 
 
 def _message(line: bytes) -> JsonObject:

@@ -70,22 +70,34 @@ def paired(name: str, unit: float, ours: list[float], theirs: list[float]) -> fl
     """Print both medians and the median of the pairwise ratios; return the latter."""
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
     print(
-        f"{name:<42} calltriage {statistics.median(ours) * unit:8.2f} ms   bare {statistics.median(theirs) * unit:8.2f} ms"
+        f"{name:<44} calltriage {statistics.median(ours) * unit:8.2f} ms   bare {statistics.median(theirs) * unit:8.2f} ms"
         f"   ratio {ratio:5.2f}   ({len(ours)} pairs)"
     )
     return ratio
 
 
-def start_up(pairs: int) -> None:
+STARTS: dict[str, tuple[bool, dict[str, str]]] = {
+    "first start to tools/list answered": (True, {}),
+    "… of vendors, with credentials": (True, {"CALLTRIAGE_BLAND_API_KEY": "benchmark-key-0123456789"}),
+    "… of toolsets whose answers are not shipped": (True, {"CALLTRIAGE_TOOLSETS": "core,evidence"}),
+    "later start to tools/list answered": (False, {}),
+}
+"""Whether each start has a data folder of its own, and settings."""
+
+
+def start_up(pairs: int, name: str) -> None:
+    is_first, settings = STARTS[name]
     ours, theirs = list[float](), list[float]()
     with TemporaryDirectory() as folder:
         for number in range(pairs + 1):
             for command, times in ((OURS, ours), (BARE, theirs)):
-                server = Server(command, folder)
+                place = Path(folder, str(number if is_first else 0))
+                place.mkdir(exist_ok=True)
+                server = Server(command, str(place), settings)
                 server.stop()
                 if number:  # the first pair warms the disk cache
                     times.append(server.listed_after)
-    paired("process start to tools/list answered", 1000, ours, theirs)
+    paired(name, 1000, ours, theirs)
 
 
 def overhead(calls: int) -> None:
@@ -117,5 +129,6 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--calls", type=int, default=300)
     given = parser.parse_args()
-    start_up(given.pairs)
+    for start in STARTS:
+        start_up(given.pairs, start)
     overhead(given.calls)

@@ -144,8 +144,8 @@ async def test_a_line_without_an_end_is_refused_in_words_of_our_own_and_takes_no
             return json.loads(await lines.receive_until(b"\n", 2**20))
 
         with anyio.fail_after(PATIENCE):
-            await process.stdin.send(rpc(1, "initialize", hello))
-            await answer()
+            await process.stdin.send(rpc(1, "initialize", hello) + rpc(2, "ping", {}))
+            assert [(await answer())["id"] for _ in range(2)] == [1, 2]  # the second is the loaded server's
             before = most_memory(process.pid)
             for start in (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"canary', b"canary"):
                 await process.stdin.send(start)
@@ -255,14 +255,15 @@ async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_second_start_tells_the_same_and_does_the_same(tmp_path: Path) -> None:
-    """The second one answers the greeting and the list from what the first one kept."""
+@pytest.mark.parametrize("toolsets", ["core", "core,batch"])
+async def test_a_second_start_tells_the_same_and_does_the_same(tmp_path: Path, toolsets: str) -> None:
+    """It answers the greeting and the list from what comes with the code, or from what the first one kept."""
     listed, tickets = list[Any](), list[str]()
     for title in ("One", "Two"):
-        async with Client(over_stdio(tmp_path), mode="legacy") as client:
+        async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS=toolsets), mode="legacy") as client:
             listed.append((client.instructions, client.server_info, (await client.list_tools()).tools))
             made = await ask(client, "create_issue", title=title, severity="low", category="Bug")
             tickets.append(made["triage_id"])
     assert listed[0] == listed[1]
     assert tickets == ["T-1001", "T-1002"]
-    assert list((tmp_path / "data" / "openings").iterdir())
+    assert (tmp_path / "data" / "openings").exists() == (toolsets != "core")

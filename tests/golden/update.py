@@ -1,4 +1,5 @@
-"""Write what follows from declarations: each tool as `tools/list` shows it, each host's file, README's table, the manifests.
+"""Write what follows from declarations: each tool as `tools/list` shows it, the first answers that come with the code, each
+host's file, README's table, the manifests.
 
 Run it when a change to the surface is meant:
 
@@ -12,6 +13,9 @@ import runpy
 import sys
 from pathlib import Path
 
+import anyio
+
+from calltriage.first_answers import FILE
 from calltriage.server.call.table import describe
 from calltriage.server.toolsets import ALL, select
 
@@ -33,8 +37,10 @@ if __name__ == "__main__":
     for name, text in surface().items():
         (HERE / name).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(HERE.parent))
+    from golden.first_answers import first_answers
     from golden.hosts import FOLDER, installed
 
+    FILE.write_text(anyio.run(first_answers), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.txt"):
         old.unlink()

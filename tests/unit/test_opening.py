@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from calltriage import first_answers
 from calltriage.leaves.lines import Lines
 from calltriage.opening import FOLDER, Opening, opening_of
 
@@ -31,7 +32,7 @@ READY = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 class Host:
     """One start of a server, spoken to over a pipe."""
 
-    def __init__(self, folder: Path, settings: str = "same") -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self._out, self._in = os.pipe()
         self.opening: Opening = opening_of(Lines(self._out), folder, settings)
         self.answers = list[dict[str, Any]]()
@@ -161,7 +162,7 @@ async def test_a_long_first_line_is_read_whole_by_the_server(known: Path) -> Non
 
 
 async def test_other_settings_are_answered_by_the_server(known: Path) -> None:
-    host = Host(known, "read only")
+    host = Host(known, read_only=True)
     host.says(request(1, "initialize", HELLO))
     assert host.answered_ahead() == []
     host.close()
@@ -200,4 +201,75 @@ async def test_a_folder_that_cannot_be_used_changes_nothing_else(tmp_path: Path)
     host.says(request(1, "initialize", HELLO))
     assert host.answered_ahead() == []
     assert await host.works(GREETED) == [True]
+    host.close()
+
+
+USUAL: dict[str, Any] = {"toolsets": ["core"], "exclude_tools": [], "read_only": False, "confirm": "ask"}
+
+
+@pytest.mark.parametrize("protocol", ["2024-11-05", "2025-11-25"])
+async def test_the_first_host_of_all_is_answered_with_what_comes_with_the_code(tmp_path: Path, protocol: str) -> None:
+    host = Host(tmp_path, **USUAL, bland_api_key="**********")
+    capabilities = {"roots": {"listChanged": True}, "sampling": {}}
+    host.says(
+        request(1, "initialize", HELLO | {"protocolVersion": protocol, "capabilities": capabilities}),
+        READY,
+        request(2, "tools/list"),
+    )
+    greeted, listed = (one["result"] for one in host.answered_ahead())
+    assert (greeted["protocolVersion"], greeted["serverInfo"]["name"]) == (protocol, "calltriage")
+    assert {"get_issue", "add_flag"} <= {tool["name"] for tool in listed["tools"]}
+    assert await host.works(greeted, listed) == [False, False]
+    assert not (tmp_path / FOLDER).exists()  # the server answers the same
+    host.close()
+
+
+async def test_what_the_server_answered_goes_before_what_comes_with_the_code(tmp_path: Path) -> None:
+    for ahead in (None, GREETED):
+        host = Host(tmp_path, **USUAL)
+        host.says(request(1, "initialize", HELLO))
+        (answer,) = host.answered_ahead()
+        assert ahead is None or answer["result"] == ahead
+        await host.works(GREETED)
+        host.close()
+
+
+NOT_WITH_THE_CODE: dict[str, tuple[dict[str, Any], Any]] = {
+    "a protocol that is none": ({}, HELLO | {"protocolVersion": "1999-01-01"}),
+    "a version that is no text": ({}, HELLO | {"protocolVersion": 1}),
+    "a host without a name": ({}, HELLO | {"clientInfo": {"version": "1"}}),
+    "a host whose name is none": ({}, HELLO | {"clientInfo": {"name": 1, "version": "1"}}),
+    "no host": ({}, {"protocolVersion": "2025-11-25", "capabilities": {}}),
+    "a host that can do what is no object": ({}, HELLO | {"capabilities": {"roots": True}}),
+    "a host whose title is none": ({}, HELLO | {"clientInfo": {"name": "a", "version": "1", "title": 1}}),
+    "a detail that is none": ({}, HELLO | {"capabilities": {"roots": {"listChanged": "yes"}}}),
+    "params that are none": ({}, []),
+    "another toolset": ({"toolsets": ["norm"]}, HELLO),
+    "a tool less": ({"exclude_tools": ["add_flag"]}, HELLO),
+}
+
+
+@pytest.mark.parametrize("name", NOT_WITH_THE_CODE)
+async def test_what_does_not_come_with_the_code_waits_for_the_server(tmp_path: Path, name: str) -> None:
+    settings, params = NOT_WITH_THE_CODE[name]
+    host = Host(tmp_path, **USUAL | settings)
+    host.says(request(1, "initialize", params), READY, request(2, "tools/list"))
+    assert host.answered_ahead() == []
+    host.close()
+
+
+async def test_a_list_that_is_not_asked_for_from_its_beginning_waits_for_the_server(tmp_path: Path) -> None:
+    host = Host(tmp_path, **USUAL)
+    host.says(request(1, "initialize", HELLO), READY, request(2, "tools/list", {"cursor": "x"}))
+    assert len(host.answered_ahead()) == 1
+    host.close()
+
+
+async def test_answers_of_other_versions_of_the_packages_are_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_answers, "versions", lambda: {"calltriage": "0", "mcp": "0", "pydantic": "0"})
+    host = Host(tmp_path, **USUAL)
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
     host.close()

@@ -13,7 +13,7 @@ from calltriage.settings import Settings
 
 def opened(settings: Settings) -> Opening:
     """The host's lines. Its first requests are answered now, where they were answered before."""
-    opening = opening_of(Lines(sys.stdin.fileno()), settings.data_dir, settings.model_dump_json())
+    opening = opening_of(Lines(sys.stdin.fileno()), settings.data_dir, settings.model_dump(mode="json"))
     if sys.stdin.isatty():
         say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
     elif os.name != "nt":  # Windows cannot wait for a pipe
