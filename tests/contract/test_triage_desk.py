@@ -400,6 +400,20 @@ async def test_resource_links_attach_at_creation_and_repeated_ones_collapse(desk
     assert [entry["resources"] for entry in entries] == [[links[1]], [links[0]], []]
 
 
+GIVEN: dict[str, Any] = {
+    "status": "in_progress", "description": "It hung up.", "source": "client",
+    "agent_id": "2f6a2f0e-6f2c-4ad3-9a3f-0a4d5f4d7a11",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [{}, GIVEN, {"resource_links": [CARD]}])
+async def test_a_new_issue_is_answered_as_it_is_read(desk: httpx2.AsyncClient, fields: dict[str, Any]) -> None:
+    issue = await filed(desk, **fields)
+    answer = (await desk.get(f"{ISSUES}/{issue['id']}")).json()["data"]
+    assert issue == answer
+    assert list(issue) == list(answer)
+
+
 async def test_one_unknown_resource_and_nothing_is_filed(desk: httpx2.AsyncClient) -> None:
     unknown = {"resource_type": "file", "resource_id": "54eaa506-8b68-4be7-8d14-1ff260899eee"}
     answer = await desk.post(ISSUES, json={**MINIMAL, "resource_links": [CARD, unknown]})

@@ -45,6 +45,7 @@ LIVE = (
 OF_A_DRAFT = ("agent_id", "agent_version_id")
 """Known from an unpublished draft (bland-triage, section 10): shown only where somebody set them."""
 ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE, *OF_A_DRAFT))
+NOTHING_YET: JsonObject = {**dict.fromkeys((*ISSUE_COLUMNS, *OF_A_DRAFT)), **dict.fromkeys(COUNTS, 0)}
 
 
 def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
@@ -56,21 +57,29 @@ def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
     return shown_issues(tx, [row])[0]
 
 
+def new_issue(tx: Transaction, row: JsonObject) -> JsonObject:
+    """The issue as the API answers it when its row was stored just now: its author has seen it, and nothing is on it."""
+    return _shown_issue(tx, {**NOTHING_YET, **row, "viewed_at": tx.instant}, None, is_processing=False)
+
+
 def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
     sessions = norm.latest_agent_sessions(tx, [row.id for row in rows if row.has_session])
     in_flight = norm.runs_in_flight(tx, [row.id for row in rows if row.has_session])
     return [_shown_issue(tx, row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
 
 
-def _shown_issue(tx: Transaction, row: AnyRow, session: JsonObject | None, *, is_processing: bool) -> JsonObject:
-    active = min(row.last_activity_at, tx.instant)  # entries of a run in flight are stored with times in the future
+def _shown_issue(
+    tx: Transaction, row: AnyRow | JsonObject, session: JsonObject | None, *, is_processing: bool
+) -> JsonObject:
+    number, viewed_at, moved_at = plain_row(row, "number", "viewed_at", "last_activity_at").values()
+    active = min(moved_at, tx.instant)  # entries of a run in flight are stored with times in the future
     return {
         **plain_row(row, *ISSUE_COLUMNS, *COUNTS),
         "last_activity_at": active,
-        "triage_id": f"T-{row.number}",
+        "triage_id": f"T-{number}",
         "external_link": None,
         "latest_agent_session": session,
         "is_processing": is_processing,
-        "has_unread_activity": row.viewed_at is None or active > row.viewed_at,
+        "has_unread_activity": viewed_at is None or active > viewed_at,
         **{name: value for name, value in plain_row(row, *OF_A_DRAFT).items() if value is not None},
     }

@@ -21,7 +21,7 @@ from calltriage.desk.database.transaction import (
 from calltriage.desk.handlers import resource_links
 from calltriage.desk.handlers.activity_writing import entry, move_clocks, record
 from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
-from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, read_issue, shown_issues
+from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, new_issue, read_issue, shown_issues
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import TOUCHING, remove_relation_row
 from calltriage.leaves.strict_json import JsonObject
@@ -92,7 +92,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
     record(tx, [entry(tx, issue_id, "created", detail="Created the issue.")], moves=())
     for ref in call.resource_links or []:
         resource_links.attach(tx, issue_id, ref.resource_type, ref.resource_id)
-    return Reply(201, read_issue(tx, issue_id))
+    return Reply(201, read_issue(tx, issue_id) if call.resource_links else new_issue(tx, row))
 
 
 def get_issue(tx: Transaction, call: GetIssue) -> Reply:
