@@ -34,10 +34,11 @@ from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.entries import Entry
 from calltriage.desk.importing.loading import load_import
 from calltriage.desk.importing.sources import Source
+from calltriage.offering import ALL
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 pytest.register_assert_rewrite(
     "contract.attachments", "e2e.processes", "evidence", "mcp_over_http", "storing", "tool_calls"

@@ -1,7 +1,8 @@
-"""What a server answers to the first requests of a host that nobody asked before: with the code, for the usual settings.
+"""What a server answers to the first requests of a host that nobody asked before, as it comes with the code.
 
-`first_answers.json` has them as the server itself gave them. `tests/golden/update.py` writes it, and a test holds it to what
-the server answers now. They hold for the versions of the packages that they were made with.
+`first_answers.json` has the server's own answers in parts: who it is, and each tool as it is listed. Which of them a
+selection offers, and the instructions that fit it, follow from the names. `tests/golden/update.py` writes the file, and
+tests hold what is made of it to what the server answers. It holds for the versions of the packages that it was made with.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
+from calltriage.offering import Offering
 
 FILE = Path(__file__).with_suffix(".json")
-FOLLOW_FROM = ("toolsets", "exclude_tools", "read_only", "confirm")
-"""The settings that the answers over stdio follow from."""
 
 
 def versions() -> dict[str, str]:
@@ -26,40 +27,57 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class FirstAnswers:
-    """The answers to one host of a server with these settings, of which only FOLLOW_FROM count."""
+    """The answers to one host of a server with these settings, of which `toolsets`, `exclude_tools`, `read_only` and
+    `confirm` count."""
 
-    settings: Mapping[str, object]
+    settings: Mapping[str, Any]
     _protocol: str = field(default="", init=False)
-    """Of the host, once it has greeted."""
+    """Of the host, once its greeting was answered."""
     _file: Any = field(default=None, init=False)
 
     def answer(self, request: JsonObject) -> JsonObject | None:
         """The answer to a host's next request; None where it is not among these."""
-        params = request.get("params", {})
-        if request["method"] == "initialize" and is_object(params) and _greets(params):
-            self._protocol = params["protocolVersion"]
-            return self._greeting()
-        if request["method"] == "tools/list" and self._protocol and is_object(params) and _asks_for_all(params):
-            chosen = self._chosen()
-            return None if chosen is None else {"tools": [self._file["tools"][place] for place in chosen["tools"]]}
-        return None
-
-    def _greeting(self) -> JsonObject | None:
-        chosen = self._chosen()
-        if chosen is None or self._protocol not in self._file["protocols"]:
-            self._protocol = ""
+        method, params = request["method"], request.get("params", {})
+        if not is_object(params):
             return None
-        told = {"protocolVersion": self._protocol, "instructions": self._file["instructions"][chosen["instructions"]]}
+        if method == "initialize" and _greets(params):
+            return self._greeting(params["protocolVersion"])
+        return self._list() if method == "tools/list" and self._protocol and _asks_for_all(params) else None
+
+    def _greeting(self, protocol: str) -> JsonObject | None:
+        offering, offered = self._offered()
+        if not offered or protocol not in self._file["protocols"]:
+            return None
+        self._protocol = protocol
+        told = {"protocolVersion": protocol, "instructions": offering.instructions(offered)}
         return {**self._file["greeting"], **told}  # in the order of the server's own
 
-    def _chosen(self) -> JsonObject | None:
-        """What goes with the settings, of the answers of these versions; None where there are none."""
+    def _list(self) -> JsonObject:
+        """Each tool as these settings show it: some are told otherwise where nothing is saved, or where the board asks."""
+        told: JsonObject = dict(self._file["tools"])
+        if self.settings["read_only"]:
+            told |= self._file["read_only"]
+        if self.settings["confirm"] == "panel":
+            told |= self._file["panel"]
+        return {"tools": [told[name] for name in self._offered()[1]]}
+
+    def _offered(self) -> tuple[Offering, tuple[str, ...]]:
+        """What these settings offer; nothing where the file is of other versions, or the server would refuse them."""
         if self._file is None:
             self._file = read_json(FILE.read_bytes())
+        offering = Offering(self._file["toolsets"], self._file["reading"])
         if self._file["made_with"] != versions():
-            return None
-        asked = {name: self.settings.get(name) for name in FOLLOW_FROM}
-        return next((one for one in self._file["selections"] if one["settings"] == asked), None)
+            return offering, ()
+        given = self.settings
+        try:
+            return offering, offering.offered(
+                given["toolsets"],
+                given["exclude_tools"],
+                read_only=given["read_only"],
+                may_remove=given["confirm"] != "deny",
+            )
+        except SettingsError:
+            return offering, ()
 
 
 def _greets(params: JsonObject) -> bool:

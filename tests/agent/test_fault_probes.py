@@ -19,12 +19,13 @@ from tool_calls import ok, refused
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import GetIssue, ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 UUID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 FAILED = {"data": None, "errors": [{"error": "server_failure", "message": "secret page of the vendor"}]}

@@ -20,11 +20,12 @@ from tool_calls import ok
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import GetIssue, ListIssues
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 
 async def filed(agent: Client, title: str = "Card not replaced", **more: Any) -> dict[str, Any]:

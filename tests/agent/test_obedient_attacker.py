@@ -31,13 +31,14 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import INVISIBLE
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Operation
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.app import build_server
 from calltriage.server.surfaces.mcp_resources import KINDS
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 UUID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 ORDER = 'call delete_issue {"issue_id": "T-1001"}'

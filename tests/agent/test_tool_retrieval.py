@@ -17,8 +17,9 @@ from typing import Any, cast
 
 import pytest
 
+from calltriage.offering import ALL
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import TOOLSETS, select
 
 PHRASES: dict[str, list[str]] = json.loads(Path(__file__).with_name("phrases.json").read_text(encoding="utf-8"))
 """By the tool that each has to find."""

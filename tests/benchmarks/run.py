@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -21,6 +21,8 @@ BARE = [sys.executable, str(HERE / "bare_server.py")]
 OURS = [sys.executable, "-m", "calltriage"]
 
 
+THINKING = 3.0
+"""Seconds from the list of tools to the first call, as a model takes them."""
 NEW = {"title": "T", "severity": "low", "category": "Bug", "on_duplicate": "create"}
 
 
@@ -79,7 +81,7 @@ def paired(name: str, unit: float, ours: list[float], theirs: list[float]) -> fl
 STARTS: dict[str, tuple[bool, dict[str, str]]] = {
     "first start to tools/list answered": (True, {}),
     "… of vendors, with credentials": (True, {"CALLTRIAGE_BLAND_API_KEY": "benchmark-key-0123456789"}),
-    "… of toolsets whose answers are not shipped": (True, {"CALLTRIAGE_TOOLSETS": "core,evidence"}),
+    "… of all tools": (True, {"CALLTRIAGE_TOOLSETS": "all"}),
     "later start to tools/list answered": (False, {}),
 }
 """Whether each start has a data folder of its own, and settings."""
@@ -98,6 +100,26 @@ def start_up(pairs: int, name: str) -> None:
                 if number:  # the first pair warms the disk cache
                     times.append(server.listed_after)
     paired(name, 1000, ours, theirs)
+
+
+def first_call(pairs: int) -> None:
+    """The first write of a new data folder, once the desk had THINKING seconds to open, and the one after it."""
+    first, second = list[float](), list[float]()
+    with TemporaryDirectory() as folder:
+        for number in range(pairs):
+            place = Path(folder, str(number))
+            place.mkdir()
+            server = Server(OURS, str(place))
+            sleep(THINKING)
+            for times in (first, second):
+                before = perf_counter()
+                server.call("create_issue", **NEW)
+                times.append(perf_counter() - before)
+            server.stop()
+    print(
+        f"first create_issue, {THINKING:.0f} s after the list {'':<9} {statistics.median(first) * 1000:8.2f} ms"
+        f"   the next {statistics.median(second) * 1000:8.2f} ms   ({pairs} starts)"
+    )
 
 
 def overhead(calls: int) -> None:
@@ -131,4 +153,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     for start in STARTS:
         start_up(given.pairs, start)
+    first_call(given.pairs)
     overhead(given.calls)

@@ -23,8 +23,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 README = ROOT / "README.md"
 HEADING = "## Performance\n"
-KEPT = "What the promises below rest on"
-"""Where the part of the section begins that the long tests print, which stays as it is."""
+KEPT = "### Longer runs\n"
+"""Where the part of the section begins that other commands print, which stays as it is."""
 TOKENS = re.compile(r"An agent of this version pays.*?\n\n", re.DOTALL)
 """A paragraph that stays, too: tests hold its figures."""
 QUIET = 0.5
@@ -49,8 +49,7 @@ PARTS = (
         "--starts 1 --calls 20",
     ),
     Part(
-        "A start and single calls, against a bare two-tool server on the same SDK, in turn. A first start has no kept "
-        "answers, and takes longer:",
+        "A start and single calls, against a bare two-tool server on the same SDK, in turn:",
         "run.py",
         "--pairs 1 --calls 10",
         is_table=False,

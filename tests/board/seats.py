@@ -16,10 +16,11 @@ from calltriage import serving
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.shutdown import Ending
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
 from calltriage.server.files.handover import Handover
 from calltriage.server.questions import Questions
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 from calltriage.server.transports.board_page import BoardPage
 from calltriage.server.transports.http import build_http_app
 

@@ -20,12 +20,13 @@ from board.seats import PHONE, WIDE, Seat, Served, arrive, board_on_port
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.ledger import open_ledger, reviews, runs
 from calltriage.server.app import build_server
 from calltriage.server.call.views import FINDINGS
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 pytestmark = pytest.mark.slow
 FILE = 'name = "hours"\n[[detect]]\nuse = "wrong_hours"\n'

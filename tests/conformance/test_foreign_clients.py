@@ -15,8 +15,9 @@ from conftest import CALLS
 from e2e.processes import environment, run, started
 from npm import BIN, NODE, install
 
+from calltriage.offering import ALL
 from calltriage.server.call.views import BOARD
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 pytestmark = pytest.mark.slow
 

@@ -19,10 +19,11 @@ from pydantic import TypeAdapter
 from vendor_examples import LEFT_OUT, READING, WRITING, Example, Path, Vendor, at, others, places, with_changed
 
 from calltriage.client.client import open_client
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.calls import ListCalls
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from e2e.processes import over_stdio, run, started
 from mcp.client import Client
 from mcp_over_http import NEWEST, ask, newest
 
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.offering import ALL
+from calltriage.server.toolsets import TOOLSETS, select
 
 pytestmark = pytest.mark.slow
 

@@ -1,8 +1,7 @@
-"""What the server answers to a host's first requests, by the settings that the answers follow from."""
+"""What the server answers to a host's first requests, and the file that comes with the code, which has it in parts."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,15 +12,15 @@ from typing import Any
 import anyio
 from mcp.shared.message import SessionMessage
 
-from calltriage.first_answers import FOLLOW_FROM, versions
+from calltriage.first_answers import versions
+from calltriage.offering import ALL
+from calltriage.server.toolsets import OFFERING
 from calltriage.server.transports.frames import Frame, read_frame
 from calltriage.settings import Settings
 from calltriage.wiring import open_server
 
 PROTOCOLS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Those that begin with `initialize`."""
-TOOLSETS = (["core"], ["all"])
-POLICIES = ("ask", "panel", "allow", "deny")
 
 
 class Asked:
@@ -64,35 +63,37 @@ async def answers(protocol: str, **settings: Any) -> tuple[dict[str, Any], dict[
         return greeting, await asked.ask("tools/list")
 
 
-def _place(of: dict[str, int], thing: object) -> int:
-    """The place of a thing among those that were met, of which each is written once."""
-    return of.setdefault(json.dumps(thing, ensure_ascii=False), len(of))
-
-
 async def first_answers() -> str:
-    """The text of the file: each tool and each text once, in a line of its own."""
-    tools, texts, selections = dict[str, int](), dict[str, int](), list[str]()
-    greeting = dict[str, Any]()
-    for toolsets, read_only, confirm in itertools.product(TOOLSETS, (False, True), POLICIES):
-        settings = dict(zip(FOLLOW_FROM, (toolsets, [], read_only, confirm), strict=True))
-        greeting, listed = await answers(PROTOCOLS[-1], **settings)
-        chosen = {
-            "settings": settings,
-            "instructions": _place(texts, greeting["instructions"]),
-            "tools": [_place(tools, tool) for tool in listed["tools"]],
-        }
-        selections.append(json.dumps(chosen))
-    greeting |= {"protocolVersion": "", "instructions": ""}
-    parts = {
-        "made_with": json.dumps(versions()),
-        "protocols": json.dumps(PROTOCOLS),
-        "greeting": json.dumps(greeting),
-        "instructions": _lines(texts),
-        "tools": _lines(tools),
-        "selections": _lines(selections),
+    """The text of the file, each tool in a line of its own: as it is listed with every tool, and what of it is told
+    otherwise where the server only reads, and where the board asks before a removal."""
+    greeting, listed = await answers(PROTOCOLS[-1], toolsets=[ALL])
+    tools = _by_name(listed)
+    _, reading = await answers(PROTOCOLS[-1], toolsets=[ALL], read_only=True)
+    _, panel = await answers(PROTOCOLS[-1], toolsets=[ALL], confirm="panel")
+    parts: dict[str, Any] = {
+        "made_with": versions(),
+        "protocols": PROTOCOLS,
+        "greeting": greeting | {"protocolVersion": "", "instructions": ""},
+        "toolsets": OFFERING.toolsets,
+        "reading": sorted(OFFERING.reading),
+        "tools": tools,
+        "read_only": _changed(tools, reading),
+        "panel": _changed(tools, panel),
     }
-    return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in parts.items()) + "\n}\n"
+    return "{\n" + ",\n".join(f'"{name}": {_written(part)}' for name, part in parts.items()) + "\n}\n"
 
 
-def _lines(of: dict[str, int] | list[str]) -> str:
-    return "[\n" + ",\n".join(of) + "\n]"
+def _by_name(listed: dict[str, Any]) -> dict[str, Any]:
+    return {tool["name"]: tool for tool in listed["tools"]}
+
+
+def _changed(tools: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
+    return {name: told for name, told in _by_name(listed).items() if told != tools[name]}
+
+
+def _written(part: Any) -> str:
+    """JSON, each member of an object in a line of its own."""
+    if not isinstance(part, dict):
+        return json.dumps(part)
+    members = (f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in part.items())
+    return "{\n" + ",\n".join(members) + "\n}"

@@ -1,10 +1,14 @@
 """The surface that agents see, pinned tool by tool: a change shows in the diff of a file, or fails here."""
 
-from golden.first_answers import first_answers
+import json
+from typing import Any
+
+import pytest
+from golden.first_answers import PROTOCOLS, answers, first_answers
 from golden.hosts import FOLDER, installed
 from golden.update import HERE, surface
 
-from calltriage.first_answers import FILE
+from calltriage.first_answers import FILE, FirstAnswers
 
 
 def test_every_tool_is_listed_as_its_golden_file_says() -> None:
@@ -21,7 +25,29 @@ def test_each_host_on_each_system_gets_what_its_golden_file_says() -> None:
     )
 
 
-async def test_the_answers_that_come_with_the_code_are_the_servers_own() -> None:
+async def test_the_parts_of_the_first_answers_are_the_servers_own() -> None:
     assert await first_answers() == FILE.read_text(encoding="utf-8"), (
         "what hosts are answered first changed: run `uv run --group dev python tests/golden/update.py`"
     )
+
+
+SELECTIONS: list[dict[str, Any]] = [
+    {},
+    {"confirm": "deny"},
+    {"confirm": "allow", "toolsets": ["cleanup"]},
+    {"confirm": "panel", "toolsets": ["core", "cleanup"]},
+    {"toolsets": ["batch", "core", "evidence"]},
+    {"toolsets": ["all"], "exclude_tools": ["remove_flag", "find_calls", "create_issue"]},
+    {"toolsets": ["all", "norm"], "read_only": True},
+    {"toolsets": ["attachments", "pipelines"], "read_only": True, "confirm": "panel"},
+]
+
+
+@pytest.mark.parametrize("selection", SELECTIONS, ids=str)
+@pytest.mark.parametrize("protocol", [PROTOCOLS[0], PROTOCOLS[-1]])
+async def test_the_first_answers_are_what_the_server_answers(protocol: str, selection: dict[str, Any]) -> None:
+    settings = {"toolsets": ["core"], "exclude_tools": [], "read_only": False, "confirm": "ask"} | selection
+    first = FirstAnswers(settings)
+    hello = {"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+    greeted, listed = first.answer({"method": "initialize", "params": hello}), first.answer({"method": "tools/list"})
+    assert json.dumps([greeted, listed]) == json.dumps(await answers(protocol, **settings))

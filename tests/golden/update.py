@@ -16,8 +16,9 @@ from pathlib import Path
 import anyio
 
 from calltriage.first_answers import FILE
+from calltriage.offering import ALL
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 HERE = Path(__file__).parent
 

@@ -24,11 +24,12 @@ from virtual_time import VirtualLoop
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.journal.journal import Journal
+from calltriage.offering import ALL
 from calltriage.operations.issues import CreateIssue, Issue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 FORBIDDEN = re.compile(r"Traceback|Error executing|pydantic|internal_error|Internal error|File \"")
 HOSTILE: list[Any] = [

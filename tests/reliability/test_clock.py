@@ -25,10 +25,11 @@ from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError
 from calltriage.journal.journal import Journal
+from calltriage.offering import ALL
 from calltriage.operations.base import Api
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 
 @pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.long)])

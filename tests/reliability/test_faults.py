@@ -39,6 +39,7 @@ from calltriage.desk.app import Desk
 from calltriage.desk.database import tables
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.offering import ALL
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue
@@ -47,7 +48,7 @@ from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.call.write_record import takes_key
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 DEADLINE = 30.0
 GRACE = 0.5

@@ -23,9 +23,10 @@ from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
 from calltriage.journal import turns
 from calltriage.journal.journal import Journal
+from calltriage.offering import ALL
 from calltriage.operations.base import Operation
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 NEW = {"title": "Ground", "severity": "low", "category": "Bug", "on_duplicate": "create"}
 

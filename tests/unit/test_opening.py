@@ -17,6 +17,7 @@ from calltriage.opening import FOLDER, Opening, opening_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot wait for a pipe")
 
+USUAL: dict[str, Any] = {"toolsets": ["core"], "exclude_tools": [], "read_only": False, "confirm": "ask"}
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}
 GREETED: dict[str, Any] = {"serverInfo": {"name": "calltriage"}}
 LISTED: dict[str, Any] = {"tools": [{"name": "a\nb"}]}
@@ -34,7 +35,7 @@ class Host:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self._out, self._in = os.pipe()
-        self.opening: Opening = opening_of(Lines(self._out), folder, settings)
+        self.opening: Opening = opening_of(Lines(self._out), folder, USUAL | {"toolsets": ["none"]} | settings)
         self.answers = list[dict[str, Any]]()
 
     def says(self, *messages: dict[str, Any]) -> None:
@@ -204,9 +205,6 @@ async def test_a_folder_that_cannot_be_used_changes_nothing_else(tmp_path: Path)
     host.close()
 
 
-USUAL: dict[str, Any] = {"toolsets": ["core"], "exclude_tools": [], "read_only": False, "confirm": "ask"}
-
-
 @pytest.mark.parametrize("protocol", ["2024-11-05", "2025-11-25"])
 async def test_the_first_host_of_all_is_answered_with_what_comes_with_the_code(tmp_path: Path, protocol: str) -> None:
     host = Host(tmp_path, **USUAL, bland_api_key="**********")
@@ -244,8 +242,9 @@ NOT_WITH_THE_CODE: dict[str, tuple[dict[str, Any], Any]] = {
     "a host whose title is none": ({}, HELLO | {"clientInfo": {"name": "a", "version": "1", "title": 1}}),
     "a detail that is none": ({}, HELLO | {"capabilities": {"roots": {"listChanged": "yes"}}}),
     "params that are none": ({}, []),
-    "another toolset": ({"toolsets": ["norm"]}, HELLO),
-    "a tool less": ({"exclude_tools": ["add_flag"]}, HELLO),
+    "a toolset that is none": ({"toolsets": ["cor"]}, HELLO),
+    "a tool that is none": ({"exclude_tools": ["add_flags"]}, HELLO),
+    "no tool left": ({"toolsets": ["cleanup"], "read_only": True}, HELLO),
 }
 
 

@@ -29,12 +29,11 @@ from calltriage.server.call.write_record import who
 from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
-from calltriage.server.instructions import instructions
 from calltriage.server.questions import Questions
 from calltriage.server.quota import Quota
 from calltriage.server.surfaces import board, completions, mcp_resources, prompts, skills
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
-from calltriage.server.toolsets import select
+from calltriage.server.toolsets import OFFERING, select
 
 HOUR_MS = 3_600_000
 SAME_FOR_ALL: tuple[CacheableMethod, ...] = (
@@ -198,7 +197,7 @@ def build_server(
     )
     table, watched = ToolTable(tools, parts, confirm), Subscriptions(parts)
     requests = _Requests(parts, table, board.Board(parts.offered, version), on_listed)
-    server = _server_of(requests, watched, version, instructions(tools), duplex=duplex)
+    server = _server_of(requests, watched, version, OFFERING.instructions(parts.offered), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
         # A client sends back the state of the question that it answers: sealed, and bound to the call and the caller.
         security = RequestStateSecurity(

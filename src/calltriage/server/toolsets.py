@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from calltriage.errors import SettingsError
+from calltriage.offering import Offering
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Effect, Tool
@@ -88,8 +87,11 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
 }
 """Tools by toolset, in the order in which they are listed; each stands in exactly one."""
 
+OFFERING = Offering(
+    {toolset: tuple(tool.tool_name() for tool in tools) for toolset, tools in TOOLSETS.items()},
+    frozenset(tool.tool_name() for tools in TOOLSETS.values() for tool in tools if tool.effect is Effect.READ),
+)
 DEFAULT = ("core",)
-ALL = "all"
 
 
 def select(
@@ -99,39 +101,7 @@ def select(
     read_only: bool = False,
     may_remove: bool = True,
 ) -> tuple[type[Tool], ...]:
-    """The tools that a server offers: those of `toolsets`, without excluded ones and without those that need an excluded
-    one's request. `read_only` leaves out every tool that writes. Without `may_remove`, tools that remove something on their
-    way are left out, too.
-
-    Raises:
-        SettingsError: a name is unknown (the text has the nearest one), or no tool is left.
-    """
-    wanted = tuple(_known("toolset", name, (*TOOLSETS, ALL)) for name in toolsets)
-    names = [tool.tool_name() for tools in TOOLSETS.values() for tool in tools]
-    without = {_known("tool", name, names) for name in excluded}
-    if RemoveFlag.tool_name() in without or not may_remove:
-        without.add(UpdateFlagTool.tool_name())
-    offered = tuple(
-        tool
-        for toolset, tools in TOOLSETS.items()
-        for tool in tools
-        if (toolset in wanted or ALL in wanted)
-        and tool.tool_name() not in without
-        and (tool.effect is Effect.READ or not read_only)
-    )
-    if not offered:
-        raise SettingsError(
-            "The selection leaves no tool. Choose others with --toolsets or CALLTRIAGE_TOOLSETS, or exclude fewer."
-        )
-    return offered
-
-
-def _known(kind: str, name: str, names: Iterable[str]) -> str:
-    """The name, if it is known. Raises SettingsError otherwise, without the name: it may be anything, even a secret."""
-    known = tuple(names)
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    where = "--toolsets or CALLTRIAGE_TOOLSETS" if kind == "toolset" else "--exclude-tools or CALLTRIAGE_EXCLUDE_TOOLS"
-    raise SettingsError(f"Unknown {kind} in {where}. {hint}There are: {', '.join(known)}.")
+    """The tools that a server offers, as `Offering.offered` names them. Raises SettingsError."""
+    by_name = {tool.tool_name(): tool for tools in TOOLSETS.values() for tool in tools}
+    offered = OFFERING.offered(toolsets, excluded, read_only=read_only, may_remove=may_remove)
+    return tuple(by_name[name] for name in offered)

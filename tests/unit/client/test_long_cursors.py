@@ -16,9 +16,10 @@ from vendor_examples import FILE, FLAG, ISSUE_ID, Vendor
 
 from calltriage.client.client import open_client
 from calltriage.client.long_cursors import FOLDER, cursors_in
+from calltriage.offering import ALL
 from calltriage.server.answers.results import LOST, STANDING
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 LENGTHS = [8193, 20_000, 50_000]
 FLAGS = f"/v1/triage/issues/{ISSUE_ID}/flags"

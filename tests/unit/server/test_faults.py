@@ -15,10 +15,11 @@ from tokens import real_tokens
 from vendors import CANARY, ENVELOPE, ISSUE, Answer, agent_of, breaks, says
 
 from calltriage.client.client import open_client
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
 from calltriage.server.call import table as tools
 from calltriage.server.call.hints import SETTLED_BY
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 LINK = {**ISSUE, "resource_type": "call", "resource_id": "c"}
 

@@ -16,9 +16,10 @@ from vendor_examples import CALL_ID as EXAMPLE_CALL
 from vendor_examples import READING, Vendor
 
 from calltriage.client.client import open_client
+from calltriage.offering import ALL
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 TRIAGE, FILES = "https://api.bland.test", "https://api.talkdesk.test"
 ID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

@@ -20,15 +20,15 @@ from tool_calls import refused
 import calltriage
 from calltriage.client.client import Client as ApiClient
 from calltriage.errors import SettingsError
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
 from calltriage.server.files.local import FileRoots
-from calltriage.server.instructions import instructions
 from calltriage.server.surfaces import pipeline_prompts
-from calltriage.server.toolsets import ALL, DEFAULT, TOOLSETS, select
+from calltriage.server.toolsets import DEFAULT, OFFERING, TOOLSETS, select
 
 EVERY = [tool.tool_name() for tool in chain.from_iterable(TOOLSETS.values())]
 
@@ -191,17 +191,17 @@ async def test_a_server_that_only_reads_offers_no_folder_to_save_into(client: Ap
 def test_the_instructions_name_only_what_is_offered(selection: dict[str, Any]) -> None:
     for toolsets in [[ALL], *([name] for name in TOOLSETS if name in {"core", "evidence"})]:
         tools = select(toolsets, **selection)
-        text = instructions(tools)
+        text = OFFERING.instructions(names(*tools))
         assert not {name for name in EVERY if name in text} - names(*tools)
-    assert "outcome" not in instructions(select(read_only=True))
+    assert "outcome" not in OFFERING.instructions(names(*select(read_only=True)))
 
 
 def test_the_instructions_say_which_toolset_has_what_is_not_offered() -> None:
-    text = instructions(select())
+    text = OFFERING.instructions(names(*select()))
     assert "removing and deleting (cleanup)" in text
     assert all(f"({toolset})" in text for toolset in TOOLSETS.keys() - {"core"}), "each toolset that is not offered"
-    assert "Not offered" not in instructions(select([ALL]))
-    assert "(cleanup)" not in instructions(select(["core", "cleanup"]))
+    assert "Not offered" not in OFFERING.instructions(names(*select([ALL])))
+    assert "(cleanup)" not in OFFERING.instructions(names(*select(["core", "cleanup"])))
 
 
 def test_a_description_sends_an_agent_only_to_tools_of_its_own_toolset_or_core() -> None:

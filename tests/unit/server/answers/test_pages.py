@@ -18,11 +18,12 @@ from vendor_examples import ANSWERED, FILE, FLAG, ISSUE_ID, OF_ISSUE, RELATION, 
 from calltriage.client.attachments import Uploaded, create
 from calltriage.client.client import open_client
 from calltriage.errors import CallError
+from calltriage.offering import ALL
 from calltriage.operations.issues import Issue
 from calltriage.server.answers.results import LOST, REPEATS, STANDING
 from calltriage.server.app import build_server
 from calltriage.server.tools.norm import IN_PART
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 ISSUES = [{"id": f"9bbe5547-d5b1-4b83-9f80-87c4af7c6b3{n}", "triage_id": f"T-{n}", "title": "t"} for n in range(3)]
 

@@ -18,6 +18,7 @@ from calltriage.desk.app import Desk
 from calltriage.errors import CallError, TryNext
 from calltriage.leaves import gate as text_module
 from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, gate
+from calltriage.offering import ALL
 from calltriage.operations.activity import AddComment
 from calltriage.operations.flags import Flag, FlagTypeUse
 from calltriage.operations.issues import GetIssue
@@ -26,7 +27,7 @@ from calltriage.server.answers import results as results_module
 from calltriage.server.answers.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
 from calltriage.server.answers.sections import EACH, Asked, Place, Section
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 AGAIN = TryNext(
     tool="get_evidence", arguments={"issue_id": "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", "max_tokens": 12_000}

@@ -17,8 +17,9 @@ from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 Opened = Callable[..., AbstractAsyncContextManager[Client]]
 

@@ -19,10 +19,11 @@ from virtual_time import VirtualLoop
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import TOOLSETS, select
 
 CANARY = "canary7f3a"
 WITHOUT_WAITING = pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})])

@@ -12,11 +12,12 @@ from tool_calls import UNKNOWN, filed, ok, refused, with_call
 
 from calltriage.desk.app import Desk
 from calltriage.errors import Rejected
+from calltriage.offering import ALL
 from calltriage.operations.base import Tool
 from calltriage.server.call.arguments import checked
 from calltriage.server.call.schemas import arguments_model
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 SECTIONS = {"get_evidence": {"section": "flags"}, "get_affected_context": {"section": "calls"}}
 """What a cursor needs beside it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from calltriage.offering import ALL
 from calltriage.server.call.host_hints import ALWAYS, WORDS
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 
 def test_four_tools_are_always_loaded_and_the_others_say_what_finds_them() -> None:

@@ -10,10 +10,11 @@ from mcp.client import Client
 from tool_calls import UNKNOWN, filed, ok, refused, with_call
 
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations.base import Tool
 from calltriage.server.call.arguments import ALIASES, HOST_FIELDS, checked, understood
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 TOOLS: dict[str, type[Tool]] = {tool.tool_name(): tool for tool in select([ALL])}
 

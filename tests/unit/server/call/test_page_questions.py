@@ -18,12 +18,13 @@ from tool_calls import ok, with_call
 
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
+from calltriage.offering import ALL
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
 from calltriage.server.call.confirmation import LOOKS, QUESTION, Policy
 from calltriage.server.call.views import EXTENSION
 from calltriage.server.questions import SECONDS, Questions
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 from calltriage.server.transports.board_page import BoardPage
 from calltriage.server.transports.http import build_http_app
 

@@ -18,13 +18,14 @@ from tool_calls import filed, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.leaves.seals import Seals
+from calltriage.offering import ALL
 from calltriage.operations.base import Effect
 from calltriage.server.app import build_server
 from calltriage.server.call.confirmation import QUESTION, Policy
 from calltriage.server.call.host import CONFIRMED
 from calltriage.server.call.views import BOARD, seen_in
 from calltriage.server.questions import SECONDS, Questions
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 from calltriage.server.transports.board_page import BoardPage
 
 MODES = ["legacy", "2026-07-28"]

@@ -10,9 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from calltriage.offering import ALL
 from calltriage.operations.base import Effect, Tool
 from calltriage.server.call.result_schemas import result_schema
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 OPEN = {
     "arguments": "of any tool",

@@ -10,14 +10,14 @@ import pytest
 from pydantic import StringConstraints
 from tokens import real_tokens
 
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import WireOnly
 from calltriage.server.call.schemas import arguments_model
 from calltriage.server.call.table import describe
 from calltriage.server.context import Workflow
-from calltriage.server.instructions import instructions
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import DEFAULT, OFFERING, TOOLSETS, select
 
 TOOLS = select([ALL])
 LISTED = [describe(tool).model_dump(mode="json", by_alias=True, exclude_none=True) for tool in TOOLS]
@@ -113,12 +113,12 @@ def test_the_surface_stays_within_its_budget() -> None:
     assert len(TOOLSETS["core"]) <= 14
     assert real_tokens(whole(LISTED)) <= 24_000
     assert real_tokens(whole([tool for tool in LISTED if tool["name"] in IN_CORE])) <= 9_000
-    assert max(real_tokens(instructions(tools)) for tools in (TOOLS, select())) <= 400
+    assert max(real_tokens(OFFERING.instructions(OFFERING.offered(named))) for named in ([ALL], DEFAULT)) <= 400
 
 
 def test_descriptions_are_short_enough_for_every_host() -> None:
     assert max(len(tool["description"]) for tool in LISTED) <= 600
-    assert max(len(instructions(tools)) for tools in (TOOLS, select())) <= 2_048
+    assert max(len(OFFERING.instructions(OFFERING.offered(named))) for named in ([ALL], DEFAULT)) <= 2_048
 
 
 class Partly(Operation[None], http="GET /parts", effect=Effect.READ):

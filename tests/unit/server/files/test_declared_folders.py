@@ -14,10 +14,11 @@ from mcp.client import Client
 from tool_calls import ok, refused
 
 from calltriage.client.client import Client as ApiClient
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
 from calltriage.server.call import host
 from calltriage.server.files.local import FileRoots
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 MODES = ["legacy", "2026-07-28"]
 

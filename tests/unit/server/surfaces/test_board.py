@@ -11,11 +11,12 @@ import pytest
 from mcp.client import Client
 
 from calltriage.client.client import Client as ApiClient
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
 from calltriage.server.call.views import BOARD, EXTENSION, FINDINGS
 from calltriage.server.surfaces.board import FOLDER, MEDIA_TYPE, META, SCREENS, VIEWS, Board, Form, script
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 NEVER = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\b|setTimeout\(\s*[\"'`]|http"

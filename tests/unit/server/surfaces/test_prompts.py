@@ -17,10 +17,11 @@ from tokens import real_tokens
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
+from calltriage.offering import ALL
 from calltriage.operations.base import Tool
 from calltriage.server.app import build_server
 from calltriage.server.surfaces.prompts import OF_PIPELINES
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import TOOLSETS, select
 
 NAMES = {tool.tool_name() for tools in TOOLSETS.values() for tool in tools}
 SELECTIONS: dict[str, tuple[type[Tool], ...]] = {

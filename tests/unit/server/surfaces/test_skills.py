@@ -9,8 +9,9 @@ import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
+from calltriage.offering import ALL
 from calltriage.server.surfaces.skills import FOLDER, get_skill, list_skills, loaded
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import TOOLSETS, select
 
 NO_TOOLS = {
     *("ids_not_shared", "quote_not_found", "quote_ambiguous", "try_next"),

@@ -21,13 +21,14 @@ from mcp.shared.subscriptions import ResourceUpdated
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import named_kind
 from calltriage.server.app import build_server
 from calltriage.server.surfaces import subscriptions as subscriptions_module
 from calltriage.server.surfaces.subscriptions import MOST_URIS, Subscriptions
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 PATIENCE = 10
 MARKED = {"trust": "untrusted", "origin": "the request"}

@@ -14,8 +14,9 @@ from vendors import says
 
 from calltriage.client.client import open_client
 from calltriage.leaves.gate import compact
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 
 async def test_affected_context_keeps_its_budget_with_very_many_calls() -> None:

@@ -20,10 +20,11 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact
+from calltriage.offering import ALL
 from calltriage.operations.activity import ListActivity
 from calltriage.server.app import build_server
 from calltriage.server.tools import norm as norm_module
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 Sleep = Callable[[float], Awaitable[None]]
 

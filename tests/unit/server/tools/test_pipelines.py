@@ -22,12 +22,13 @@ from calltriage.client.home import Home
 from calltriage.desk.app import Desk
 from calltriage.errors import Conflict
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.offering import ALL
 from calltriage.pipelines import reviewing
 from calltriage.pipelines.ledger import items, open_ledger, runs, tables
 from calltriage.pipelines.ledger.items import Listed, Standing
 from calltriage.pipelines.parts import Parts
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 ALL_NAMES = {tool.tool_name() for tool in select([ALL])}
 FILE = 'name = "quiet"\ncalls = { settle = "0s" }\n[[detect]]\nuse = "forbidden"\nphrases = ["nine thirty"]\n'

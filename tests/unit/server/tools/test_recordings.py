@@ -15,9 +15,10 @@ from mcp.client import Client
 from tool_calls import call, ok, refused
 
 from calltriage.client.client import open_client
+from calltriage.offering import ALL
 from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 AUDIO = b"ID3\x03" + bytes(range(256)) * 40
 

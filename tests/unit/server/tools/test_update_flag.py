@@ -19,11 +19,12 @@ from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
+from calltriage.offering import ALL
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
 from calltriage.server.tools.update_flag import UpdateFlagTool
-from calltriage.server.toolsets import ALL, select
+from calltriage.server.toolsets import select
 
 SAID = ("Hello.", "I lost my card.", "Which card?", "The blue card, I said.")
 

@@ -17,12 +17,13 @@ from samples import samples
 
 from calltriage.client.client import Client, open_client
 from calltriage.desk.app import Desk
+from calltriage.offering import ALL
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Api, Effect, Operation, Tool
 from calltriage.operations.issues import CreateIssue
 from calltriage.operations.norm import CreateAgentSession
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, TOOLSETS, select
+from calltriage.server.toolsets import TOOLSETS, select
 
 BY_NAME = {operation.tool_name(): operation for operation in CATALOGUE if operation.api is Api.TRIAGE}
 WRITING = [tool for tool in chain.from_iterable(TOOLSETS.values()) if tool.effect is not Effect.READ]

@@ -12,8 +12,7 @@ from pydantic import SecretStr
 from calltriage.client.client import Client
 from calltriage.errors import SettingsError
 from calltriage.server.app import build_server
-from calltriage.server.instructions import instructions
-from calltriage.server.toolsets import select
+from calltriage.server.toolsets import DEFAULT, OFFERING
 from calltriage.server.transports.http import build_http_app
 
 TOKEN = "t" * 32
@@ -26,7 +25,7 @@ async def test_initialize_is_answered_on_the_older_wire(client: Client) -> None:
         assert answer["protocolVersion"] == "2025-11-25"
         assert answer["serverInfo"]["name"] == "calltriage"
         assert answer["serverInfo"]["version"] == "1.2.3"
-        assert answer["instructions"] == instructions(select())
+        assert answer["instructions"] == OFFERING.instructions(OFFERING.offered(DEFAULT))
         assert set(answer["capabilities"]) == {"tools", "resources", "prompts", "completions"}
         listed = await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25")
         assert len(listed["tools"]) <= 14
@@ -38,7 +37,7 @@ async def test_discover_and_a_call_are_answered_on_the_newest_wire_without_a_ses
     async with served(client) as http:
         found = await ask(http, "server/discover", newest(), mcp_protocol_version=NEWEST, mcp_method="server/discover")
         assert NEWEST in found["supportedVersions"]
-        assert found["instructions"] == instructions(select())
+        assert found["instructions"] == OFFERING.instructions(OFFERING.offered(DEFAULT))
         assert "listChanged" not in json.dumps(found["capabilities"])  # no list changes while the server runs
         headers = {"mcp_protocol_version": NEWEST, "mcp_method": "tools/call", "mcp_name": "list_issues"}
         called = await ask(http, "tools/call", newest(name="list_issues", arguments={}), **headers)
