@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,13 @@ from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.offering import Offering
 
 FILE = Path(__file__).with_suffix(".json")
+CAN: dict[str, type] = {
+    "roots": bool, "sampling": dict, "elicitation": dict, "experimental": dict, "extensions": dict,
+}  # fmt: skip
+"""What a host can do, and of what kind each detail of it is."""
 
 
+@cache
 def versions() -> dict[str, str]:
     """The packages that the answers are made with."""
     return {name: version(name) for name in ("calltriage", "mcp", "pydantic")}
@@ -28,75 +34,95 @@ def versions() -> dict[str, str]:
 @dataclass
 class FirstAnswers:
     """The answers to one host of a server with these settings, of which `toolsets`, `exclude_tools`, `read_only` and
-    `confirm` count."""
+    `confirm` count. None: of a server of which nothing is known."""
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] | None
+    _is_first: bool = field(default=True, init=False)
     _protocol: str = field(default="", init=False)
-    """Of the host, once its greeting was answered."""
-    _file: Any = field(default=None, init=False)
+    """Of the host, if it began with a greeting."""
+    _asked: str = field(default="", init=False)
+    """What the host asked for last, if that can be answered."""
+    _file: JsonObject | None = field(default=None, init=False)
 
-    def answer(self, request: JsonObject) -> JsonObject | None:
-        """The answer to a host's next request; None where it is not among these."""
+    def hear(self, request: JsonObject) -> None:
+        """Hear of the host's next request, in order."""
         method, params = request["method"], request.get("params", {})
-        if not is_object(params):
+        if self._is_first and method == "initialize" and is_object(params) and _greets(params):
+            self._protocol, self._asked = params["protocolVersion"], method
+        else:
+            can = method == "tools/list" and self._protocol and _asks_for_all(params)
+            self._asked = method if can else ""
+        self._is_first = False
+
+    def answer(self) -> JsonObject | None:
+        """The answer to the request that was heard last; None where it is not among these."""
+        if not self._asked or self.settings is None:
             return None
-        if method == "initialize" and _greets(params):
-            return self._greeting(params["protocolVersion"])
-        return self._list() if method == "tools/list" and self._protocol and _asks_for_all(params) else None
-
-    def _greeting(self, protocol: str) -> JsonObject | None:
-        offering, offered = self._offered()
-        if not offered or protocol not in self._file["protocols"]:
+        file = self._read()
+        offering = Offering(file["toolsets"], file["reading"]) if file.get("made_with") == versions() else None
+        if offering is None or self._protocol not in file["protocols"]:
             return None
-        self._protocol = protocol
-        told = {"protocolVersion": protocol, "instructions": offering.instructions(offered)}
-        return {**self._file["greeting"], **told}  # in the order of the server's own
-
-    def _list(self) -> JsonObject:
-        """Each tool as these settings show it: some are told otherwise where nothing is saved, or where the board asks."""
-        told: JsonObject = dict(self._file["tools"])
-        if self.settings["read_only"]:
-            told |= self._file["read_only"]
-        if self.settings["confirm"] == "panel":
-            told |= self._file["panel"]
-        return {"tools": [told[name] for name in self._offered()[1]]}
-
-    def _offered(self) -> tuple[Offering, tuple[str, ...]]:
-        """What these settings offer; nothing where the file is of other versions, or the server would refuse them."""
-        if self._file is None:
-            self._file = read_json(FILE.read_bytes())
-        offering = Offering(self._file["toolsets"], self._file["reading"])
-        if self._file["made_with"] != versions():
-            return offering, ()
-        given = self.settings
         try:
-            return offering, offering.offered(
-                given["toolsets"],
-                given["exclude_tools"],
-                read_only=given["read_only"],
-                may_remove=given["confirm"] != "deny",
-            )
-        except SettingsError:
-            return offering, ()
+            offered = _offered(offering, self.settings)
+        except SettingsError:  # the server will say so
+            return None
+        if self._asked == "tools/list":
+            return _list(file, offered, self.settings)
+        told = {"protocolVersion": self._protocol, "instructions": offering.instructions(offered)}
+        return {**file["greeting"], **told}  # in the order of the server's own
+
+    def _read(self) -> JsonObject:
+        if self._file is None:
+            try:
+                found = read_json(FILE.read_bytes())
+            except (OSError, ValueError):
+                found = None
+            self._file = found if is_object(found) else {}
+        return self._file
+
+
+def _offered(offering: Offering, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return offering.offered(
+        settings["toolsets"],
+        settings["exclude_tools"],
+        read_only=settings["read_only"],
+        may_remove=settings["confirm"] != "deny",
+    )
+
+
+def _list(file: JsonObject, offered: tuple[str, ...], settings: Mapping[str, Any]) -> JsonObject:
+    """Each tool as these settings show it: some are told otherwise where nothing is saved, or where the board asks."""
+    told: JsonObject = dict(file["tools"])
+    if settings["read_only"]:
+        told |= file["read_only"]
+    if settings["confirm"] == "panel":
+        told |= file["panel"]
+    return {"tools": [told[name] for name in offered]}
 
 
 def _greets(params: JsonObject) -> bool:
     """Whether the params of `initialize` are certainly ones that the server takes."""
     host, capable = params.get("clientInfo"), params.get("capabilities")
     return (
-        isinstance(params.get("protocolVersion"), str)
+        params.keys() == {"protocolVersion", "capabilities", "clientInfo"}
+        and isinstance(params["protocolVersion"], str)
         and is_object(host)
         and host.keys() >= {"name", "version"}
         and all(isinstance(text, str) for text in host.values())
         and is_object(capable)
-        and all(is_object(one) and all(map(_is_told, one.values())) for one in capable.values())
+        and capable.keys() <= CAN.keys()
+        and all(
+            is_object(one) and all(type(detail) is CAN[name] for detail in one.values())
+            for name, one in capable.items()
+        )
     )
 
 
-def _is_told(detail: object) -> bool:
-    """Whether this can be a detail of what a host can do."""
-    return isinstance(detail, bool) or is_object(detail)
-
-
-def _asks_for_all(params: JsonObject) -> bool:
-    return params.keys() <= {"_meta"} and is_object(params.get("_meta", {}))
+def _asks_for_all(params: object) -> bool:
+    """Whether the params of `tools/list` are certainly ones of the whole list."""
+    if not is_object(params) or params.keys() - {"_meta"}:
+        return False
+    meta = params.get("_meta", {})
+    return (
+        is_object(meta) and meta.keys() <= {"progressToken"} and all(type(one) in {str, int} for one in meta.values())
+    )

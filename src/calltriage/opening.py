@@ -34,6 +34,8 @@ ASKED_FIRST = ("initialize", "server/discover", "tools/list")
 """Requests whose answers follow from the code, the settings and what the host has said so far."""
 CLIENT_INFO = ("clientInfo", "io.modelcontextprotocol/clientInfo")
 """What a host calls itself, in the params of `initialize` or in the `_meta` of later protocols."""
+MEMBERS = {"jsonrpc", "id", "method", "params"}
+"""Those of a request. A message with others may be none."""
 LAST = "tools/list"
 """After it a host has what it needs, and the server is loaded."""
 FOLDER = "openings"
@@ -45,6 +47,8 @@ PATIENCE_S = 0.1
 """Seconds for which a host's next line is waited for before the server is loaded."""
 LONGEST = MAX_FRAME + 1
 """Bytes of a line that are read at once: of one that is longer, its start."""
+MOST_ASKED = 64 * 1024
+"""Bytes of a line that is answered ahead at most."""
 PACKAGE = Path(__file__).parent
 
 
@@ -67,12 +71,14 @@ class _Line:
     Attributes:
         request_id: the id of the request in it that was answered, as JSON.
         answer: what it was answered.
+        is_read: whether the server has read it as a request, which it answers.
         answered: set when the server has answered it, too.
     """
 
     text: bytes
     request_id: str | None = None
     answer: str | None = None
+    is_read: bool = False
     answered: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -111,7 +117,7 @@ class Opening:
         while self.lines.has_line(PATIENCE_S, LONGEST):
             line = _Line(self.lines.read(LONGEST))
             self._ahead.append(line)
-            message = _message(line.text)
+            message = _message(line.text) if len(line.text) <= MOST_ASKED else {}
             if message.get("method") == "notifications/initialized":
                 continue
             name = _name(self.mark, greeted, message)
@@ -126,30 +132,37 @@ class Opening:
 
     def _known_answer(self, name: str, request: JsonObject) -> str | None:
         """What was answered last, else what comes with the code."""
-        first = self.first.answer(request)
+        self.first.hear(request)
         try:
             data = self.kept.read(name)
-            answer = first if data is None else read_json(data)
+            answer = None if data is None else read_json(data)
         except (OSError, ValueError):  # cut off by a crash, or none of ours
-            answer = first
-        return _compact(answer) if is_object(answer) else None
+            answer = None
+        answer = answer if is_object(answer) else self.first.answer()
+        return None if answer is None else _compact(answer)
 
     # For the server
 
     async def read(self) -> bytes:
         """The host's next line, as `Lines.read` with `LONGEST`. Those that were answered ahead come again, each once the
         server has answered the one before, too: a host may use the id of an answered request again."""
-        if self._again is not None:
+        if self._again is not None and self._again.is_read:
             await self._again.answered.wait()
-            self._again = None
+        self._again = None
         if not self._ahead:
             return await self.lines.next(LONGEST)
         line = self._ahead.popleft()
         self._again = None if line.answer is None else line
         return line.text
 
+    def is_answered(self) -> bool:
+        """Whether the line that was read last was answered ahead, and no request was found in it."""
+        return self._again is not None and not self._again.is_read
+
     def asked(self, request: JsonObject) -> None:
         """Hear of a request that the server begins to work on: its `id`, `method` and `params`."""
+        if self._again is not None:
+            self._again.is_read = self._again.request_id == _id(request["id"])
         name = None if self._greeted is None else _name(self.mark, self._greeted, request)
         if self._greeted is not None and name is not None:
             self._greeted = None if request["method"] == LAST else self._greeted + name
@@ -174,10 +187,11 @@ class Opening:
             logger.info("the first answers cannot be kept (%s); the next start is slower", type(error).__name__)
 
 
-def opening_of(lines: Lines, data_dir: Path, settings: JsonObject) -> Opening:
-    """The opening of a server with these settings, in which no secret is told."""
+def opening_of(lines: Lines, data_dir: Path, settings: JsonObject, *, is_sure: bool = True) -> Opening:
+    """The opening of a server with these settings, in which no secret is told. Unless it `is_sure` to start, it greets for
+    itself at first."""
     kept = KeptFiles(data_dir / FOLDER, KEPT_FOR, MOST_BYTES)
-    return Opening(lines, kept, FirstAnswers(settings), _digest(code_mark(), json.dumps(settings)))
+    return Opening(lines, kept, FirstAnswers(settings if is_sure else None), _digest(code_mark(), json.dumps(settings)))
 
 
 def _message(line: bytes) -> JsonObject:
@@ -192,8 +206,10 @@ def _message(line: bytes) -> JsonObject:
 def _name(mark: str, greeted: str, request: JsonObject) -> str | None:
     """What the answer to a request is kept as; None for a request that is never answered ahead."""
     request_id, method = request.get("id"), request.get("method")
-    is_named = isinstance(request_id, str) or (isinstance(request_id, int) and not isinstance(request_id, bool))
-    if request.get("jsonrpc") != "2.0" or not is_named or method not in ASKED_FIRST:
+    is_named = (isinstance(request_id, int) and not isinstance(request_id, bool)) or (
+        isinstance(request_id, str) and request_id.isprintable()
+    )
+    if request.get("jsonrpc") != "2.0" or not is_named or method not in ASKED_FIRST or request.keys() - MEMBERS:
         return None
     return _digest(mark, greeted, str(method), json.dumps(_anonymous(request.get("params")), sort_keys=True))
 

@@ -70,7 +70,7 @@ def _sealing_key(settings: Settings) -> SecretStr:
 
 def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     if settings.bland_api_key is None:
-        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=64, one_clock=True, searches_calls=True)
+        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=64, searches_calls=True)
     key = ApiKey(settings.bland_api_key, settings.bland_auth_scheme, _newer(settings, _checked_key))
     keeps = settings.transcript_cache == "on"
     folder, account = transcripts_folder(settings), lambda: account_of(settings.bland_base_url, key.key)
@@ -94,7 +94,7 @@ def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) 
     proof = _proof(settings)
     if settings.talkdesk_client_id is None or proof is None:
         inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, scopes)
-        return Endpoint(DESK_IN_PROCESS, inside, desk, in_flight=64, one_clock=True)
+        return Endpoint(DESK_IN_PROCESS, inside, desk, in_flight=64)
     gateway, identity = TALKDESK_HOSTS[settings.talkdesk_region]
     token_url = settings.talkdesk_token_url or f"https://{settings.talkdesk_account}.{identity}/oauth/token"
     check_base_url(token_url)

@@ -401,14 +401,17 @@ async def test_resource_links_attach_at_creation_and_repeated_ones_collapse(desk
 
 
 GIVEN: dict[str, Any] = {
-    "status": "in_progress", "description": "It hung up.", "source": "client",
-    "agent_id": "2f6a2f0e-6f2c-4ad3-9a3f-0a4d5f4d7a11",
+    "status": "in_progress", "description": "It hung up.", "source": "client", "resource_links": [],
+    "agent_id": "2f6a2f0e-6f2c-4ad3-9a3f-0a4d5f4d7a11", "agent_version_id": "54eaa506-8b68-4be7-8d14-1ff260899eee",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fields", [{}, GIVEN, {"resource_links": [CARD]}])
-async def test_a_new_issue_is_answered_as_it_is_read(desk: httpx2.AsyncClient, fields: dict[str, Any]) -> None:
-    issue = await filed(desk, **fields)
+async def test_a_new_issue_is_answered_as_it_is_read(
+    desk: httpx2.AsyncClient, the_desk: Desk, fields: dict[str, Any]
+) -> None:
+    ada = (await the_desk.tenants.add_user(name="Ada")).user_id
+    issue = await filed(desk, **fields, owner_id=ada, assignee_id=ada)
     answer = (await desk.get(f"{ISSUES}/{issue['id']}")).json()["data"]
     assert issue == answer
     assert list(issue) == list(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from codecs import BOM_UTF8
 from pathlib import Path
@@ -254,10 +255,34 @@ async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
         assert sorted(tickets) == [f"T-{number}" for number in range(1001, 1041)]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BLAND_BASE_URL", "http://example.com"),
+        ("BLAND_API_KEY", "a key with blanks"),
+        ("BLOBS_URL", "nonsense://x"),
+        ("TALKDESK_TOKEN_URL", "http://example.com"),
+    ],
+)
+def test_a_server_that_cannot_start_greets_nobody(tmp_path: Path, name: str, value: str) -> None:
+    talkdesk = {f"CALLTRIAGE_TALKDESK_{field}": "x" for field in ("ACCOUNT", "CLIENT_ID", "CLIENT_SECRET")}
+    given = {"CALLTRIAGE_BLAND_API_KEY": "k" * 24, **(talkdesk if name.startswith("TALKDESK") else {})}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
+    ended = subprocess.run(
+        [sys.executable, "-m", "calltriage"],
+        input=rpc(1, "initialize", hello),
+        capture_output=True,
+        env=environment(CALLTRIAGE_DATA_DIR=str(tmp_path), **given | {f"CALLTRIAGE_{name}": value}),
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.startswith(b"calltriage: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("toolsets", ["core", "core,batch"])
 async def test_a_second_start_tells_the_same_and_does_the_same(tmp_path: Path, toolsets: str) -> None:
-    """It answers the greeting and the list from what comes with the code, or from what the first one kept."""
+    """It answers the greeting and the list from what comes with the code."""
     listed, tickets = list[Any](), list[str]()
     for title in ("One", "Two"):
         async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS=toolsets), mode="legacy") as client:
@@ -266,4 +291,4 @@ async def test_a_second_start_tells_the_same_and_does_the_same(tmp_path: Path, t
             tickets.append(made["triage_id"])
     assert listed[0] == listed[1]
     assert tickets == ["T-1001", "T-1002"]
-    assert (tmp_path / "data" / "openings").exists() == (toolsets != "core")
+    assert not (tmp_path / "data" / "openings").exists()  # the server answered the same

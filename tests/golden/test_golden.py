@@ -32,7 +32,6 @@ async def test_the_parts_of_the_first_answers_are_the_servers_own() -> None:
 
 
 SELECTIONS: list[dict[str, Any]] = [
-    {},
     {"confirm": "deny"},
     {"confirm": "allow", "toolsets": ["cleanup"]},
     {"confirm": "panel", "toolsets": ["core", "cleanup"]},
@@ -43,11 +42,15 @@ SELECTIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("selection", SELECTIONS, ids=str)
-@pytest.mark.parametrize("protocol", [PROTOCOLS[0], PROTOCOLS[-1]])
+@pytest.mark.parametrize(
+    ("protocol", "selection"), [*((one, {}) for one in PROTOCOLS), *((PROTOCOLS[-1], one) for one in SELECTIONS)]
+)
 async def test_the_first_answers_are_what_the_server_answers(protocol: str, selection: dict[str, Any]) -> None:
     settings = {"toolsets": ["core"], "exclude_tools": [], "read_only": False, "confirm": "ask"} | selection
     first = FirstAnswers(settings)
     hello = {"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
-    greeted, listed = first.answer({"method": "initialize", "params": hello}), first.answer({"method": "tools/list"})
-    assert json.dumps([greeted, listed]) == json.dumps(await answers(protocol, **settings))
+    told = list[Any]()
+    for request in ({"method": "initialize", "params": hello}, {"method": "tools/list"}):
+        first.hear(request)
+        told.append(first.answer())
+    assert json.dumps(told) == json.dumps(await answers(protocol, **settings))

@@ -207,24 +207,6 @@ async def test_a_lost_answer_is_one_row_whatever_the_rows_dates_say(
         assert len(network.writes) == 1
 
 
-@pytest.mark.parametrize("stood", [False, True])
-@pytest.mark.parametrize("name", ["link_issue", "create_category"])
-async def test_where_the_dates_hold_a_row_that_is_the_only_one_is_told_by_its_date_alone(
-    the_desk: Desk, clock: Clock, name: str, stood: bool
-) -> None:
-    ground = await prepared(the_desk, clock)
-    if stood:
-        async with calm(the_desk) as other:
-            await other.send(ADDING[name][0](ground))
-        clock.advance(minutes=1)
-    network = Scripted(
-        loses_the_answer(), inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False), only=is_write
-    )
-    async with open_client(endpoints_to(network, one_clock=True)) as client:
-        assert await outcome_of(client, ADDING[name][0](ground)) == ("replayed" if stood else "committed")
-    assert (await count(the_desk, ground, name), len(network.writes)) == (1, 1)
-
-
 @pytest.mark.parametrize("dates", DATES)
 @pytest.mark.parametrize("name", sorted(REPEATABLE))
 async def test_an_equal_row_that_was_there_before_is_not_taken_for_the_lost_write(

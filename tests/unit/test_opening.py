@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from calltriage import first_answers
+from calltriage import first_answers, opening
 from calltriage.leaves.lines import Lines
 from calltriage.opening import FOLDER, Opening, opening_of
 
@@ -98,6 +98,8 @@ async def test_the_server_reads_the_next_line_once_it_has_answered_the_one_befor
     async def reads() -> None:
         for _ in range(3):
             read.append(await host.opening.read())
+            if "id" in (message := json.loads(read[-1])):
+                host.opening.asked(message)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reads)
@@ -105,6 +107,17 @@ async def test_the_server_reads_the_next_line_once_it_has_answered_the_one_befor
         assert len(read) == 1
         host.opening.goes_out(1, GREETED)
     assert len(read) == 3
+    host.close()
+
+
+async def test_a_line_that_the_server_refuses_after_all_is_not_waited_for(known: Path) -> None:
+    host = Host(known)
+    host.says(request(1, "initialize", HELLO), request(2, "ping"))
+    assert len(host.answered_ahead()) == 1
+    assert json.loads(await host.opening.read())["id"] == 1
+    assert host.opening.is_answered()
+    assert json.loads(await host.opening.read())["id"] == 2
+    assert not host.opening.is_answered()
     host.close()
 
 
@@ -237,15 +250,21 @@ NOT_WITH_THE_CODE: dict[str, tuple[dict[str, Any], Any]] = {
     "a version that is no text": ({}, HELLO | {"protocolVersion": 1}),
     "a host without a name": ({}, HELLO | {"clientInfo": {"version": "1"}}),
     "a host whose name is none": ({}, HELLO | {"clientInfo": {"name": 1, "version": "1"}}),
-    "no host": ({}, {"protocolVersion": "2025-11-25", "capabilities": {}}),
-    "a host that can do what is no object": ({}, HELLO | {"capabilities": {"roots": True}}),
     "a host whose title is none": ({}, HELLO | {"clientInfo": {"name": "a", "version": "1", "title": 1}}),
-    "a detail that is none": ({}, HELLO | {"capabilities": {"roots": {"listChanged": "yes"}}}),
+    "no host": ({}, {"protocolVersion": "2025-11-25", "capabilities": {}}),
     "params that are none": ({}, []),
+    "metadata": ({}, HELLO | {"_meta": {"io.modelcontextprotocol/protocolVersion": "has words in it"}}),
     "a toolset that is none": ({"toolsets": ["cor"]}, HELLO),
     "a tool that is none": ({"exclude_tools": ["add_flags"]}, HELLO),
     "no tool left": ({"toolsets": ["cleanup"], "read_only": True}, HELLO),
-}
+} | {
+    f"capabilities {json.dumps(one)}": ({}, HELLO | {"capabilities": one})
+    for one in (
+        {"roots": True}, {"roots": {"listChanged": "yes"}}, {"roots": {"listChanged": {}}}, {"sampling": {"tools": True}},
+        {"elicitation": {"form": True}}, {"experimental": {"x": True}}, {"extensions": {"x": True}},
+        {"tasks": {"list": True}}, {"others": {}},
+    )
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NOT_WITH_THE_CODE)
@@ -257,9 +276,68 @@ async def test_what_does_not_come_with_the_code_waits_for_the_server(tmp_path: P
     host.close()
 
 
-async def test_a_list_that_is_not_asked_for_from_its_beginning_waits_for_the_server(tmp_path: Path) -> None:
+NO_PLAIN_REQUESTS: dict[str, dict[str, Any]] = {
+    "an error, too": request(1, "initialize", HELLO) | {"error": {"code": 1, "message": "x"}},
+    "half a pair in its id": request("\ud800", "initialize", HELLO),
+    "no id": {key: value for key, value in request(1, "initialize", HELLO).items() if key != "id"},
+}
+
+
+@pytest.mark.parametrize("name", NO_PLAIN_REQUESTS)
+async def test_what_may_be_no_request_waits_for_the_server(tmp_path: Path, name: str) -> None:
     host = Host(tmp_path, **USUAL)
-    host.says(request(1, "initialize", HELLO), READY, request(2, "tools/list", {"cursor": "x"}))
+    host.says(NO_PLAIN_REQUESTS[name])
+    assert host.answered_ahead() == []
+    host.close()
+
+
+async def test_a_long_request_waits_for_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_ASKED", 100)
+    host = Host(tmp_path, **USUAL)
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
+    host.close()
+
+
+async def test_a_host_that_began_otherwise_is_greeted_by_the_server(tmp_path: Path) -> None:
+    meta = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
+    for ahead in (0, 1):
+        host = Host(tmp_path, **USUAL)
+        host.says(request(1, "server/discover", meta), request(2, "initialize", HELLO))
+        assert len(host.answered_ahead()) == ahead
+        await host.works(GREETED, None)
+        host.close()
+
+
+async def test_a_server_that_may_not_start_greets_for_itself(tmp_path: Path) -> None:
+    out, into = os.pipe()
+    unsure = opening_of(Lines(out), tmp_path, USUAL, is_sure=False)
+    os.write(into, json.dumps(request(1, "initialize", HELLO)).encode() + b"\n")
+    unsure.answer_ahead(lambda data: pytest.fail(data.decode()))
+    os.close(into)
+    os.close(out)
+
+
+@pytest.mark.parametrize("held", [None, b"", b"[]", b'{"made_with": '])
+async def test_without_a_sound_file_the_server_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bytes | None
+) -> None:
+    monkeypatch.setattr(first_answers, "FILE", tmp_path / "first.json")
+    if held is not None:
+        (tmp_path / "first.json").write_bytes(held)
+    host = Host(tmp_path, **USUAL)
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
+    host.close()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"cursor": "x"}, {"_meta": {"progressToken": []}}, {"_meta": 5}, {"_meta": {"x/protocolVersion": "2025-06-18"}}],
+)
+async def test_a_list_that_is_not_plainly_asked_for_waits_for_the_server(tmp_path: Path, params: Any) -> None:
+    host = Host(tmp_path, **USUAL)
+    host.says(request(1, "initialize", HELLO), READY, request(2, "tools/list", params))
     assert len(host.answered_ahead()) == 1
     host.close()
 

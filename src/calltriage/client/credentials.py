@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
 from calltriage.client.transcripts import Transcripts
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
+from calltriage.leaves.header_text import is_header_text
 from calltriage.leaves.urls import base_url
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -128,7 +128,7 @@ class ClientCredentials:
         try:
             token = read_json(answer.body)
             value, lifetime = token["access_token"], _lifetime(token.get("expires_in"))
-            if not re.fullmatch(r"[\x21-\x7e]+", value):
+            if not is_header_text(value):
                 raise ValueError("not a token")
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableAnswer("The token endpoint's answer holds no token.", status=200) from error
@@ -157,7 +157,6 @@ class Endpoint:
         retry: waits between tries.
         rate: requests a second; None: as many as are asked for.
         breaker: leaves the API alone while it fails; None: it is always asked.
-        one_clock: whether the dates of rows and of answers are of one clock, as those of a desk in this process.
         searches_calls: whether it finds calls by words said in them, as a desk does and no vendor.
         transcripts: what was read of an API that does not; None: nothing is kept.
     """
@@ -169,7 +168,6 @@ class Endpoint:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rate: Rate | None = None
     breaker: Breaker | None = None
-    one_clock: bool = False
     searches_calls: bool = False
     transcripts: Transcripts | None = None
 
@@ -180,7 +178,7 @@ class Endpoint:
 
 def check_key(key: SecretStr) -> SecretStr:
     """Refuse a key that no header can carry; return it otherwise."""
-    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+    if not is_header_text(key.get_secret_value()):
         raise SettingsError(
             "The API key holds characters that no header can carry, such as a blank or a line's end. Set it again."
         )

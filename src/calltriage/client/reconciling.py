@@ -93,9 +93,7 @@ class Reconciler:
     async def look_before(self, operation: Operation[object], course: Course) -> None:
         """Read the present state before a write whose repeat would add a second row or undo another's change.
 
-        A row that is the only one of its content is found at any time: where rows' dates can be relied on, they say later
-        whether it is new, and nothing is read before. If the state cannot be read, the write is sent all the same, and
-        later look-ups decide nothing.
+        If it cannot be read, the write is sent all the same, and later look-ups decide nothing.
         """
         trace, now = operation.trace(), anyio.current_time()
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
@@ -105,8 +103,6 @@ class Reconciler:
 
         with suppress(CallError):
             if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
-                if trace.rows.unique and self._endpoints[operation.api].one_clock:
-                    return
                 course.sight.before = await ListLook(trace).before(ask, partial(self._common.one, until=ends))
             elif isinstance(trace, Changed):
                 course.sight.stood = (await ask(trace.read)).result

@@ -125,7 +125,7 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
 
     def trace(self) -> Trace[Issue]:
         newest = ListIssues(sort="created_at", order="desc")
-        return row(Rows(newest, self._is_like, newest_first=True, rows_before=10))  # issues are long
+        return row(Rows(newest, self._is_like, newest_first=True, rows_before=25))  # issues are long
 
     def _is_like(self, issue: Issue) -> Likeness:
         """Whether an issue is the one asked for. Fields that were not given do not count: the API fills them in. If the

@@ -45,7 +45,7 @@ LIVE = (
 OF_A_DRAFT = ("agent_id", "agent_version_id")
 """Known from an unpublished draft (bland-triage, section 10): shown only where somebody set them."""
 ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE, *OF_A_DRAFT))
-NOTHING_YET: JsonObject = {**dict.fromkeys((*ISSUE_COLUMNS, *OF_A_DRAFT)), **dict.fromkeys(COUNTS, 0)}
+NOTHING_YET = dict.fromkeys(COUNTS, 0)
 
 
 def read_issue(tx: Transaction, issue_id: str) -> JsonObject:

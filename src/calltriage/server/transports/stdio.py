@@ -69,7 +69,7 @@ class FrameInput:
             frame = None if is_rest else too_long(line) if is_cut else _read(line)
             if isinstance(frame, Frame):
                 return SessionMessage(frame.message)
-            if frame is not None:
+            if frame is not None and not self._opening.is_answered():
                 try:
                     await self._output.send(SessionMessage(frame))
                 except anyio.BrokenResourceError as error:
