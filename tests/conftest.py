@@ -288,13 +288,17 @@ async def no_sleep(_: float) -> None:
     """Retries in tests do not wait."""
 
 
-def endpoints_to(transport: httpx2.AsyncBaseTransport, base_url: str = DESK_URL) -> dict[Api, Endpoint]:
+def endpoints_to(
+    transport: httpx2.AsyncBaseTransport, base_url: str = DESK_URL, *, one_clock: bool = False
+) -> dict[Api, Endpoint]:
     """Both APIs at one transport, with the desk's credentials and retries that do not wait."""
     secret, retry = SecretStr(KEY), RetryPolicy(sleep=no_sleep)
     is_desk = not isinstance(transport, httpx2.MockTransport)  # that one answers as a vendor
     oauth = ClientCredentials(f"{base_url}/oauth/token", CLIENT_ID, secret, SCOPES)
     return {
-        Api.TRIAGE: Endpoint(base_url, ApiKey(secret), transport, retry=retry, searches_calls=is_desk),
+        Api.TRIAGE: Endpoint(
+            base_url, ApiKey(secret), transport, retry=retry, one_clock=one_clock, searches_calls=is_desk
+        ),
         Api.ATTACHMENTS: Endpoint(base_url, oauth, transport, retry=retry),
     }
 

@@ -70,7 +70,8 @@ def _sealing_key(settings: Settings) -> SecretStr:
 
 def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     if settings.bland_api_key is None:
-        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=64, searches_calls=True)
+        is_file = settings.database_url is None
+        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=64, one_clock=is_file, searches_calls=True)
     key = ApiKey(settings.bland_api_key, settings.bland_auth_scheme, _newer(settings, _checked_key))
     keeps = settings.transcript_cache == "on"
     folder, account = transcripts_folder(settings), lambda: account_of(settings.bland_base_url, key.key)

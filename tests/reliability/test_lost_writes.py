@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -205,6 +205,27 @@ async def test_a_lost_answer_is_one_row_whatever_the_rows_dates_say(
     if effect is Effect.ADD:
         assert outcome == "committed"
         assert len(network.writes) == 1
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("stood", [True, False])
+async def test_a_lost_link_on_a_desk_of_this_processs_clock_is_told_by_its_date(
+    the_desk: Desk, clock: Clock, stood: bool, arrived: bool
+) -> None:
+    """Nothing is read before it. Another made the same link half a second before, or nobody did."""
+    ground = await prepared(the_desk, clock)
+    link = ADDING["link_issue"][0](ground)
+    if stood:
+        the_desk.clock = lambda: datetime.now(UTC) - timedelta(seconds=0.5)
+        async with calm(the_desk) as other:
+            await other.send(link)
+    the_desk.clock = lambda: datetime.now(UTC)
+    inner = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    network = Scripted(loses_the_answer() if arrived else fails(httpx2.ReadError), inner=inner, only=is_write)
+    async with open_client(endpoints_to(network, one_clock=True)) as client:
+        assert await outcome_of(client, link) == ("replayed" if stood else "committed")
+    assert await count(the_desk, ground, "link_issue") == 1
+    assert len(network.writes) == (1 if arrived or stood else 2)
 
 
 @pytest.mark.parametrize("dates", DATES)

@@ -32,12 +32,14 @@ class Counted:
     """A client on a desk, with a journal, and the statements that each of the two ran for one operation."""
 
     client: Client
+    near: Client
+    """One on a desk whose dates it relies on, as on the one in its process."""
     issues: tuple[str, str]
     ran: dict[str, int] = field(default_factory=dict[str, int])
 
-    async def of(self, operation: Operation[Any]) -> tuple[int, int]:
+    async def of(self, operation: Operation[Any], client: Client | None = None) -> tuple[int, int]:
         self.ran.clear()
-        await self.client.send(operation)
+        await (client or self.client).send(operation)
         return self.ran.get("desk", 0), self.ran.get("journal", 0)
 
     def watch(self, name: str, engine: Engine) -> None:
@@ -52,9 +54,13 @@ class Counted:
 async def counted(the_desk: Desk, tmp_path: Path) -> AsyncGenerator[Counted]:
     await load_lines(the_desk, call_line(CALL, "hello"))
     journal = Journal(tmp_path / "journal")
-    async with background() as tasks, open_client(endpoints_to(InProcess(the_desk, tasks)), ledger=journal) as client:
+    async with (
+        background() as tasks,
+        open_client(endpoints_to(InProcess(the_desk, tasks)), ledger=journal) as client,
+        open_client(endpoints_to(InProcess(the_desk, tasks), one_clock=True), ledger=journal) as near,
+    ):
         made = [await client.send(CreateIssue(title=text, severity="low", category="Bug")) for text in "ab"]
-        counted = Counted(client, (made[0].id, made[1].id))
+        counted = Counted(client, near, (made[0].id, made[1].id))
         counted.watch("desk", await the_desk.store.open())
         counted.watch("journal", await journal.database.open())
         yield counted
@@ -83,6 +89,12 @@ async def test_a_write_takes_few_statements(counted: Counted, name: str) -> None
     operation, most = WRITES[name]
     in_desk, in_journal = await counted.of(operation(here, other))
     assert (in_desk <= most, in_journal) == (True, 3), in_desk
+
+
+async def test_a_link_on_the_desk_in_this_process_is_not_looked_for_beforehand(counted: Counted) -> None:
+    here, other = counted.issues
+    link = LinkIssue(issue_id=here, related_issue_id=other, relation_type="blocks")
+    assert await counted.of(link, counted.near) == (5, 3)
 
 
 READS: dict[str, Callable[[str], Operation[Any]]] = {

@@ -157,6 +157,7 @@ class Endpoint:
         retry: waits between tries.
         rate: requests a second; None: as many as are asked for.
         breaker: leaves the API alone while it fails; None: it is always asked.
+        one_clock: whether rows are dated by this process's clock, as those of a desk inside it on a file are.
         searches_calls: whether it finds calls by words said in them, as a desk does and no vendor.
         transcripts: what was read of an API that does not; None: nothing is kept.
     """
@@ -168,6 +169,7 @@ class Endpoint:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rate: Rate | None = None
     breaker: Breaker | None = None
+    one_clock: bool = False
     searches_calls: bool = False
     transcripts: Transcripts | None = None
 

@@ -2,7 +2,8 @@
 lost.
 
 A row of equal content that was not there before is the write's if there is one such row. The dates of rows decide nothing
-here: an API's machines may date them behind or ahead of its `Date` header, in whole minutes, or in local time.
+here: an API's machines may date them behind or ahead of its `Date` header, in whole minutes, or in local time. Only a desk
+in this process dates them by the clock that the write was begun by.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Sight:
         age: seconds since the write was first sent; None when nobody remembers.
         before: what the list showed before the write was first sent; None when nobody looked.
         stood: what the write is to change, as it was before the write was first sent; None when nobody looked.
+        since: when the write was begun, by the clock that dates the rows; None where that is another's.
     """
 
     ask: Ask
@@ -105,9 +107,14 @@ class Sight:
     age: Callable[[], float | None]
     before: Before | None = None
     stood: Any = None
+    since: datetime | None = None
 
     def begun(self, answer: Receipt[object]) -> datetime | None:
         """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
+        if self.since is not None:
+            return self.since.replace(
+                microsecond=self.since.microsecond // 1000 * 1000
+            )  # rows are dated in milliseconds
         age = self.age()
         if answer.api_time is None or age is None:
             return None

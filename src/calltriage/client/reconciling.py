@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -86,6 +87,7 @@ class Reconciler:
             known=(lambda found: self._seen.before(found, mark)) if first is None else (lambda _: False),
             age=lambda: anyio.current_time() - began + (0.0 if first is None else first.age_s),
             before=None if first is None else first.before,
+            since=datetime.now(UTC) if first is None and self._endpoints[operation.api].one_clock else None,
         )
         reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if operation.trace() is not None else 0.0
         return Course(deadline, deadline - reserve, sight)
@@ -93,7 +95,9 @@ class Reconciler:
     async def look_before(self, operation: Operation[object], course: Course) -> None:
         """Read the present state before a write whose repeat would add a second row or undo another's change.
 
-        If it cannot be read, the write is sent all the same, and later look-ups decide nothing.
+        A row that is the only one of its content is found at any time; where rows are dated by this process's clock, its
+        date says whether it is new, and nothing is read before. If the state cannot be read, the write is sent all the
+        same, and later look-ups decide nothing.
         """
         trace, now = operation.trace(), anyio.current_time()
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
@@ -103,6 +107,8 @@ class Reconciler:
 
         with suppress(CallError):
             if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
+                if trace.rows.unique and course.sight.since is not None:
+                    return
                 course.sight.before = await ListLook(trace).before(ask, partial(self._common.one, until=ends))
             elif isinstance(trace, Changed):
                 course.sight.stood = (await ask(trace.read)).result
