@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 README = ROOT / "README.md"
 HEADING = "## Performance\n"
-KEPT = "### Longer runs\n"
+KEPT = "### More on the figures\n"
 """Where the part of the section begins that other commands print, which stays as it is."""
 TOKENS = re.compile(r"An agent of this version pays.*?\n\n", re.DOTALL)
 """A paragraph that stays, too: tests hold its figures."""
