@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,6 @@ class FirstAnswers:
     """Of the host, if it began with a greeting."""
     _asked: str = field(default="", init=False)
     """What the host asked for last, if that can be answered."""
-    _file: JsonObject | None = field(default=None, init=False)
 
     def hear(self, request: JsonObject) -> None:
         """Hear of the host's next request, in order."""
@@ -58,7 +57,7 @@ class FirstAnswers:
         """The answer to the request that was heard last; None where it is not among these."""
         if not self._asked or self.settings is None:
             return None
-        file = self._read()
+        file = self._file
         offering = Offering(file["toolsets"], file["reading"]) if file.get("made_with") == versions() else None
         if offering is None or self._protocol not in file["protocols"]:
             return None
@@ -71,14 +70,14 @@ class FirstAnswers:
         told = {"protocolVersion": self._protocol, "instructions": offering.instructions(offered)}
         return {**file["greeting"], **told}  # in the order of the server's own
 
-    def _read(self) -> JsonObject:
-        if self._file is None:
-            try:
-                found = read_json(FILE.read_bytes())
-            except (OSError, ValueError):
-                found = None
-            self._file = found if is_object(found) else {}
-        return self._file
+    @cached_property
+    def _file(self) -> JsonObject:
+        """The parts; empty where there are none."""
+        try:
+            found = read_json(FILE.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if is_object(found) else {}
 
 
 def _offered(offering: Offering, settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -99,7 +99,8 @@ class Sight:
         age: seconds since the write was first sent; None when nobody remembers.
         before: what the list showed before the write was first sent; None when nobody looked.
         stood: what the write is to change, as it was before the write was first sent; None when nobody looked.
-        since: when the write was begun, by the clock that dates the rows; None where that is another's.
+        since: when the write was begun, by the clock that dates the rows, and in whole milliseconds as they are; None where
+            that clock is another's.
     """
 
     ask: Ask
@@ -112,9 +113,7 @@ class Sight:
     def begun(self, answer: Receipt[object]) -> datetime | None:
         """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
         if self.since is not None:
-            return self.since.replace(
-                microsecond=self.since.microsecond // 1000 * 1000
-            )  # rows are dated in milliseconds
+            return self.since
         age = self.age()
         if answer.api_time is None or age is None:
             return None

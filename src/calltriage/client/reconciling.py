@@ -87,7 +87,7 @@ class Reconciler:
             known=(lambda found: self._seen.before(found, mark)) if first is None else (lambda _: False),
             age=lambda: anyio.current_time() - began + (0.0 if first is None else first.age_s),
             before=None if first is None else first.before,
-            since=datetime.now(UTC) if first is None and self._endpoints[operation.api].one_clock else None,
+            since=_now() if first is None and self._endpoints[operation.api].one_clock else None,
         )
         reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if operation.trace() is not None else 0.0
         return Course(deadline, deadline - reserve, sight)
@@ -200,3 +200,9 @@ class Reconciler:
                 return "undecided"
             await endpoint.retry.sleep(pause)
         return "undecided" if verdict == "absent" and late else verdict
+
+
+def _now() -> datetime:
+    """Now, cut to milliseconds as a desk's rows are."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

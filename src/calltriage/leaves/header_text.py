@@ -8,5 +8,5 @@ VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 def is_header_text(text: str) -> bool:
-    """Whether a header can carry a key or a token: visible ASCII, without blanks."""
+    """Whether a header can carry a key, a token or a URL: visible ASCII, without blanks."""
     return VISIBLE.fullmatch(text) is not None

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from calltriage.leaves.header_text import is_header_text
 from calltriage.leaves.strict_json import is_array, is_object
 
 SECRET = re.compile(
@@ -29,12 +30,7 @@ def http_url(url: str) -> SplitResult:
         has_port = parts.port is None or parts.port > 0
     except ValueError:
         raise wrong from None
-    if (
-        not re.fullmatch(r"[\x21-\x7e]+", url)
-        or parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or not has_port
-    ):
+    if not is_header_text(url) or parts.scheme not in {"http", "https"} or not parts.hostname or not has_port:
         raise wrong
     return parts
 
