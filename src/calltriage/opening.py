@@ -89,14 +89,12 @@ class Opening:
     Attributes:
         lines: what the host writes.
         kept: answers to earlier hosts.
-        first: answers that come with the code.
         mark: what the kept ones follow from besides the host's words.
         began: when the host could write, and nobody read but this.
     """
 
     lines: Lines
     kept: KeptFiles
-    first: FirstAnswers
     mark: str
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _ahead: deque[_Line] = field(default_factory=deque["_Line"], init=False)
@@ -110,9 +108,9 @@ class Opening:
 
     # Before the server is there
 
-    def answer_ahead(self, send: Callable[[bytes], object]) -> None:
-        """Answer the host's first requests, as far as their answers are known, and return as soon as one is not, or the host
-        says nothing."""
+    def answer_ahead(self, first: FirstAnswers, send: Callable[[bytes], object]) -> None:
+        """Answer the host's first requests, as far as their answers are kept or among the first ones, and return as soon as
+        one is not, or the host says nothing."""
         greeted = ""
         while self.lines.has_line(PATIENCE_S, LONGEST):
             line = _Line(self.lines.read(LONGEST))
@@ -121,7 +119,7 @@ class Opening:
             if message.get("method") == "notifications/initialized":
                 continue
             name = _name(self.mark, greeted, message)
-            answer = None if name is None else self._known_answer(name, message)
+            answer = None if name is None else self._known_answer(first, name, message)
             if answer is None:
                 return
             greeted += name or ""
@@ -130,15 +128,15 @@ class Opening:
             if message["method"] == LAST:
                 return
 
-    def _known_answer(self, name: str, request: JsonObject) -> str | None:
+    def _known_answer(self, first: FirstAnswers, name: str, request: JsonObject) -> str | None:
         """What was answered last, else what comes with the code."""
-        self.first.hear(request)
+        first.hear(request)
         try:
             data = self.kept.read(name)
             answer = None if data is None else read_json(data)
         except (OSError, ValueError):  # cut off by a crash, or none of ours
             answer = None
-        answer = answer if is_object(answer) else self.first.answer()
+        answer = answer if is_object(answer) else first.answer()
         return None if answer is None else _compact(answer)
 
     # For the server
@@ -187,11 +185,10 @@ class Opening:
             logger.info("the first answers cannot be kept (%s); the next start is slower", type(error).__name__)
 
 
-def opening_of(lines: Lines, data_dir: Path, settings: JsonObject, *, is_sure: bool = True) -> Opening:
-    """The opening of a server with these settings, in which no secret is told. Unless it `is_sure` to start, it greets for
-    itself at first."""
+def opening_of(lines: Lines, data_dir: Path, settings: JsonObject) -> Opening:
+    """The opening of a server with these settings, in which no secret is told."""
     kept = KeptFiles(data_dir / FOLDER, KEPT_FOR, MOST_BYTES)
-    return Opening(lines, kept, FirstAnswers(settings if is_sure else None), _digest(code_mark(), json.dumps(settings)))
+    return Opening(lines, kept, _digest(code_mark(), json.dumps(settings)))
 
 
 def _message(line: bytes) -> JsonObject:

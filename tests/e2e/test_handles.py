@@ -16,7 +16,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from calltriage.leaves.seals import Seals
-from calltriage.server.call.confirmation import STATE
+from calltriage.server.call.question_states import STATE
 from calltriage.server.tools.attachments import KEPT
 
 pytestmark = pytest.mark.slow

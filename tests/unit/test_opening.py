@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 
 from calltriage import first_answers, opening
+from calltriage.first_answers import FirstAnswers
 from calltriage.leaves.lines import Lines
 from calltriage.opening import FOLDER, Opening, opening_of
 
@@ -35,14 +36,16 @@ class Host:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self._out, self._in = os.pipe()
-        self.opening: Opening = opening_of(Lines(self._out), folder, USUAL | {"toolsets": ["none"]} | settings)
+        told = USUAL | {"toolsets": ["none"]} | settings
+        self.opening: Opening = opening_of(Lines(self._out), folder, told)
+        self.first = FirstAnswers(told)
         self.answers = list[dict[str, Any]]()
 
     def says(self, *messages: dict[str, Any]) -> None:
         os.write(self._in, b"".join(json.dumps(message).encode() + b"\n" for message in messages))
 
     def answered_ahead(self) -> list[dict[str, Any]]:
-        self.opening.answer_ahead(lambda data: self.answers.append(json.loads(data)))
+        self.opening.answer_ahead(self.first, lambda data: self.answers.append(json.loads(data)))
         return self.answers
 
     async def works(self, *answers: dict[str, Any] | None) -> list[bool]:
@@ -311,9 +314,9 @@ async def test_a_host_that_began_otherwise_is_greeted_by_the_server(tmp_path: Pa
 
 async def test_a_server_that_may_not_start_greets_for_itself(tmp_path: Path) -> None:
     out, into = os.pipe()
-    unsure = opening_of(Lines(out), tmp_path, USUAL, is_sure=False)
+    unsure = opening_of(Lines(out), tmp_path, USUAL)
     os.write(into, json.dumps(request(1, "initialize", HELLO)).encode() + b"\n")
-    unsure.answer_ahead(lambda data: pytest.fail(data.decode()))
+    unsure.answer_ahead(FirstAnswers(None), lambda data: pytest.fail(data.decode()))
     os.close(into)
     os.close(out)
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from calltriage.cli.terminal import say
+from calltriage.first_answers import FirstAnswers
 from calltriage.leaves.header_text import is_header_text
 from calltriage.leaves.lines import Lines
 from calltriage.opening import Opening, opening_of
@@ -18,11 +19,11 @@ MAY_END_A_START = {"bland_base_url", "talkdesk_base_url", "talkdesk_token_url", 
 def opened(settings: Settings) -> Opening:
     """The host's lines. Its first requests are answered now, where their answers are known."""
     told = settings.model_dump(mode="json")
-    opening = opening_of(Lines(sys.stdin.fileno()), settings.data_dir, told, is_sure=_is_sure(settings))
+    opening = opening_of(Lines(sys.stdin.fileno()), settings.data_dir, told)
     if sys.stdin.isatty():
         say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
     elif os.name != "nt":  # Windows cannot wait for a pipe
-        opening.answer_ahead(_write_out)
+        opening.answer_ahead(FirstAnswers(told if _is_sure(settings) else None), _write_out)
     return opening
 
 

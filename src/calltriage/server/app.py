@@ -13,7 +13,6 @@ import mcp_types
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
-from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 from calltriage.client.client import Client
@@ -22,8 +21,9 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
 from calltriage.server.call import views
 from calltriage.server.call.answering import ANSWER, Answer
-from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
+from calltriage.server.call.confirmation import Policy
 from calltriage.server.call.host import Host
+from calltriage.server.call.question_states import QuestionStates
 from calltriage.server.call.table import ToolTable
 from calltriage.server.call.write_record import who
 from calltriage.server.context import Invocation, ServerParts
@@ -199,11 +199,7 @@ def build_server(
     requests = _Requests(parts, table, board.Board(parts.offered, version), on_listed)
     server = _server_of(requests, watched, version, OFFERING.instructions(parts.offered), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
-        # A client sends back the state of the question that it answers: sealed, and bound to the call and the caller.
-        security = RequestStateSecurity(
-            codec=SealedState(seals), ttl=PATIENCE_S, bind_principal=lambda ctx: who(ctx.request)
-        )
-        server.middleware.append(RequestStateBoundary(security, default_audience="calltriage"))
+        server.middleware.append(QuestionStates(seals))
     server.middleware.append(_without_echo)
     return server
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
 import mcp_types
-from mcp.server.request_state import InvalidRequestState
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 
 from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.leaves.gate import gate
-from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Tool
@@ -30,9 +27,6 @@ from calltriage.operations.resource_links import ListResources, RemoveResource
 from calltriage.server.call.host import Host
 from calltriage.server.context import Invocation, every_page, preparing
 from calltriage.server.questions import Questions, Wish
-
-STATE = "question"
-"""Kind of the handle that holds the state of a question."""
 
 Policy = Literal["ask", "panel", "allow", "deny"]
 """What an operator wants where the host cannot be asked: refuse, let the board beside the answer ask, go ahead, or never
@@ -169,23 +163,6 @@ async def _asked_on_page(
     params = mcp_types.ElicitRequestURLParams(message=wish.question, url=f"{questions.page}#.{ident}")
     asked: mcp_types.InputRequests = {KEY: mcp_types.ElicitRequest(params=params)}
     return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
-
-
-@dataclass(frozen=True)
-class SealedState:
-    """How the SDK seals the state of a question: any server with the same secret can read the reply."""
-
-    seals: Seals
-
-    def seal(self, payload: bytes) -> str:
-        return self.seals.sealed(STATE, int(PATIENCE_S), payload.decode())
-
-    def unseal(self, token: str) -> bytes:
-        match self.seals.opened(STATE, token):
-            case [str(payload)]:
-                return payload.encode()
-            case _:
-                raise InvalidRequestState("not sealed here, or too old")
 
 
 async def _asked_at_once(session: ServerSession, question: str) -> mcp_types.ElicitResult:
