@@ -29,7 +29,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from calltriage.desk.database.indexes import make_where_possible
+from calltriage.desk.database.indexes import make_where_possible, small_pages
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.matching.folding import folded
@@ -58,6 +58,7 @@ _INDEX = {
     "sqlite": (
         "CREATE VIRTUAL TABLE issue_grams USING fts5 "
         "(grams, content='', detail=none, tokenize='trigram case_sensitive 1')",
+        small_pages("issue_grams"),
         f"INSERT INTO issue_grams (rowid, grams) SELECT seq, {_GRAMS.format('issues')} FROM issues",  # noqa: S608
         f"CREATE TRIGGER issue_grams_insert AFTER INSERT ON issues BEGIN {_LEARN}; END",
         f"CREATE TRIGGER issue_grams_delete AFTER DELETE ON issues BEGIN {_FORGET}; END",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from calltriage.desk.database.indexes import PAGE_BYTES
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.activity import list_activity
@@ -99,3 +100,13 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
     listed = ListCalls(completed=True, start_date="2026-05-01T00:00:00Z", ascending=True)
     plan = await plans_of(tmp_path, lambda tx: list_calls(tx, listed))
     assert plan == ["SEARCH calls USING COVERING INDEX calls_completed (org_id=? AND completed=? AND created_at>?)"]
+
+
+@pytest.mark.parametrize("index", ["issue_grams", "call_terms"])
+async def test_an_index_of_words_has_small_pages(tmp_path: Path, index: str) -> None:
+    store = Store(tmp_path)
+    query = f"SELECT v FROM {index}_config WHERE k = 'pgsz'"
+    try:
+        assert await store.read(lambda connection: connection.exec_driver_sql(query).scalar_one()) == PAGE_BYTES
+    finally:
+        await store.close()
