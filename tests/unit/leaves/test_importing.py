@@ -81,19 +81,39 @@ def test_a_package_with_names_of_its_own_that_come_later_keeps_them(made: Made) 
     assert import_module(name).later == "LATER"
 
 
-def test_a_module_that_needs_its_package_first_is_imported_as_usual(made: Made) -> None:
-    name = made(__init__="VALUE = 1\nfrom .light import light\n", light="from PACKAGE import VALUE as light\n")
+@pytest.mark.parametrize(
+    ("whole", "needs"),
+    [
+        ("VALUE = 1\nfrom . import light\nTHING = light.value\n", "import PACKAGE\n\nvalue = PACKAGE.VALUE\n"),
+        ("from . import heavy\n\nheavy.MORE = 1\n", "from PACKAGE.heavy import MORE as value\n"),
+    ],
+    ids=["its package reads it", "its package adds to another"],
+)
+def test_a_module_that_needs_its_package_first_is_imported_as_usual(made: Made, whole: str, needs: str) -> None:
+    name = made(__init__=whole, light=needs)
     import_alone(f"{name}.light")
-    assert import_module(f"{name}.light").light == 1
-    assert import_module(name).light == 1
+    assert import_module(f"{name}.light").value == 1
+    assert "__getattr__" not in vars(import_module(name))
 
 
-def test_a_package_that_fails_says_so_each_time(made: Made) -> None:
-    name = made(__init__="raise RuntimeError('broken')\n")
+@pytest.mark.parametrize("before", ["", "def __getattr__(name):\n    return name\n"])
+def test_a_package_that_fails_says_so_each_time(made: Made, before: str) -> None:
+    name = made(__init__=f"{before}raise RuntimeError('broken')\n")
     import_alone(f"{name}.light")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="broken"):
             _ = import_module(name).Tool
+
+
+def test_a_module_may_ask_for_what_its_package_has_before_it_imports_that_module(made: Made) -> None:
+    name = made(
+        __init__="from .heavy import Tool\nfrom .user import Mine\n",
+        user="import PACKAGE\n\ndef used(tool: PACKAGE.Tool): ...\n\nMine = PACKAGE.Tool\n",
+    )
+    import_alone(f"{name}.light")
+    user = import_module(f"{name}.user")
+    assert user.Mine is import_module(name).Mine is import_module(f"{name}.heavy").Tool
+    assert "__getattr__" not in vars(import_module(name))
 
 
 @pytest.mark.parametrize("missing", ["nowhere_at_all.part", "json.nowhere_at_all"])
@@ -125,7 +145,8 @@ def test_the_server_loads_no_more_of_the_sdk_than_it_uses() -> None:
 import sys
 import calltriage.server.app
 loaded = [name for name in {left} if name in sys.modules]
-import mcp
+import mcp.client.session_group
+assert mcp.server is sys.modules["mcp.server"]
 from mcp.client import Client
 from mcp.server import MCPServer
 from mcp.server.mcpserver import MCPServer as Same

@@ -22,7 +22,7 @@ STATE = "question"
 
 @dataclass
 class QuestionStates:
-    """Middleware that lets the SDK seal and open each state. What does is loaded with the first one: it brings
+    """Middleware that lets the SDK seal and open each state. The SDK's part is loaded with the first one: it brings
     `cryptography`, 9 MiB, and most servers never ask."""
 
     seals: Seals
@@ -34,10 +34,10 @@ class QuestionStates:
         if not is_input_required(result):
             return result
 
-        async def asked(_: ServerRequestContext[Any, Any]) -> HandlerResult:
+        async def answered(_: ServerRequestContext[Any, Any]) -> HandlerResult:
             return result
 
-        return await self._boundary(ctx, asked)
+        return await self._boundary(ctx, answered)
 
     @cached_property
     def _boundary(self) -> RequestStateBoundary:
