@@ -1,13 +1,14 @@
-"""Statistics for SQLite's query planner, so that a small desk and a large one run the same plans.
+"""Statistics for the query planner, so that a small desk and a large one run the same plans.
 
 Without statistics SQLite assumes ten rows for an organisation and reads all of them; gathered statistics would be those of
 an empty desk. So each desk gets typical ones when it is made (sqlite.org/optoverview.html on the stability of plans).
-PostgreSQL gathers its own.
+PostgreSQL gathers its own. But where few issues have all flags of a desk, it takes each issue for one of these and reads all
+flags for it (n_distinct in postgresql.org/docs/current/sql-altertable.html).
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, text
 
 from calltriage.desk.database.tables import metadata
 
@@ -19,11 +20,15 @@ GROUPS = {
     "completed": 40_000, "from_number": 5, "to_number": 5, "related_issue_id": 5, "session_id": 5,
 }  # fmt: skip
 """By column, how many rows have the same value; 1 for any other column."""
+OWNERS = ("issue_id", "related_issue_id", "session_id")
+"""Columns that name what a row belongs to."""
 
 
 def give_statistics(connection: Connection) -> None:
-    """Store the statistics of each index that begins with the organisation."""
+    """Store the statistics of each index that begins with the organisation. PostgreSQL is told how many rows belong to one
+    thing, which counts once it has gathered its own."""
     if connection.dialect.name != "sqlite":
+        _tell_owners(connection)
         return
     connection.exec_driver_sql("ANALYZE")  # makes the table that holds them
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
@@ -35,6 +40,15 @@ def give_statistics(connection: Connection) -> None:
                 row = (table.name, index, _figures(columns))
                 connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", row)
     connection.exec_driver_sql("ANALYZE sqlite_schema")  # has this connection read them, as later ones do
+
+
+def _tell_owners(connection: Connection) -> None:
+    query = text(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+        "AND table_name IN :tables AND column_name IN :columns"
+    ).bindparams(bindparam("tables", [*metadata.tables], expanding=True), bindparam("columns", OWNERS, expanding=True))
+    for table, column in connection.execute(query).all():
+        connection.exec_driver_sql(f"ALTER TABLE {table} ALTER {column} SET (n_distinct = {-1 / GROUPS[column]})")
 
 
 def _figures(columns: list[str]) -> str:

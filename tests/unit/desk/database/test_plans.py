@@ -1,4 +1,4 @@
-"""How SQLite goes about the lists: by an index that has their order or finds few, never by reading an organisation."""
+"""How the database goes about the lists: by an index that has their order or finds few, never by reading an organisation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-from sqlalchemy import Connection, event
+from postgres import PostgresServer
+from pydantic import SecretStr
+from sqlalchemy import Connection, event, insert
 
 from calltriage.desk.database.indexes import PAGE_BYTES
 from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import flags, new_organisation, organisations
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.activity import list_activity
 from calltriage.desk.handlers.calls import list_calls
@@ -21,18 +25,25 @@ from calltriage.operations.calls import ListCalls
 from calltriage.operations.issues import CreateIssue, ListIssues
 from calltriage.operations.relations import ListRelations
 
+ORG = "b1f2"
 
-async def plans_of(folder: Path, ask: Any) -> list[str]:
-    """The steps of the last statement that a handler runs; each search of a table as "table by index"."""
-    store = Store(folder)
+
+def at(connection: Connection) -> Transaction:
+    return Transaction(connection, Principal(ORG, "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
+
+
+async def plans_of(folder: Path, ask: Any, url: SecretStr | None = None) -> list[str]:
+    """The steps of the last statement that a handler runs."""
+    store = Store(folder, url)
     seen: list[tuple[str, Any]] = []
 
     def run(connection: Connection) -> list[str]:
-        tx = Transaction(connection, Principal("b1f2", "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
+        tx = at(connection)
         event.listen(connection, "before_cursor_execute", lambda _c, _k, sql, values, *_: seen.append((sql, values)))
         ask(tx)
         sql, values = seen[-1]
-        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+        explain = "EXPLAIN QUERY PLAN" if url is None else "EXPLAIN"
+        return [row[-1] for row in connection.exec_driver_sql(f"{explain} {sql}", values)]
 
     try:
         return await store.read(run)
@@ -110,3 +121,26 @@ async def test_an_index_of_words_has_small_pages(tmp_path: Path, index: str) -> 
         assert await store.read(lambda connection: connection.exec_driver_sql(query).scalar_one()) == PAGE_BYTES
     finally:
         await store.close()
+
+
+def test_postgresql_reads_the_flags_of_an_issue_alone_even_where_one_issue_has_all(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    def fill(connection: Connection) -> None:
+        connection.execute(insert(organisations).values(**new_organisation(ORG, "One")))
+        tx = at(connection)
+        (first, *_) = [create_issue(tx, CreateIssue(title="x", severity="low", category="Bug")).body for _ in range(20)]
+        flag = {"org_id": ORG, "issue_id": first["id"], "call_id": "c", "type": "tone", "note": "", "author_id": "u"}
+        rows = [{**flag, "id": str(n), "message_index": 0, "created_at": tx.instant} for n in range(3000)]
+        connection.execute(insert(flags), rows)
+        connection.exec_driver_sql("ANALYZE")
+
+    async def run(url: SecretStr) -> list[str]:
+        store = Store(tmp_path, url)
+        await store.write(fill)
+        await store.close()
+        return await plans_of(tmp_path, lambda tx: list_issues(tx, ListIssues()), url)
+
+    with postgres.emptied_desk() as url:
+        plan = anyio.run(run, SecretStr(url))
+    assert any(step.strip().startswith("->  Index Only Scan using flags_of_issue on flags") for step in plan), plan
