@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cache
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 
 from calltriage.desk.database.issue_search import FEW, look_for, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
@@ -51,7 +51,8 @@ CHANGE_ENTRIES = {
 them (bland-triage, section 9)."""
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
-
+VERY_FEW = 20
+"""Issues whose ids are found one by one."""
 
 NEXT_NUMBER = (
     update(organisations)
@@ -153,10 +154,21 @@ def _with_resource(tx: Transaction, resource_type: str) -> ColumnElement[bool]:
     """The condition that an issue has a resource of a type. If few have one, their ids are looked up; else each issue of
     the list is checked."""
     of_type = tx.mine(links, links.c.resource_type == resource_type)
+    ids = list(tx.connection.execute(_holders(of_type).limit(VERY_FEW + 1)).scalars())
+    if len(ids) <= VERY_FEW:
+        return issues.c.id.in_(ids)
     few = select(links.c.issue_id).where(of_type).distinct().limit(FEW + 1)
     if tx.connection.execute(select(func.count()).select_from(few.subquery())).scalar_one() <= FEW:
         return issues.c.id.in_(few)
     return select(links.c.seq).where(of_type, links.c.issue_id == issues.c.id).exists()
+
+
+def _holders(of_type: ColumnElement[bool]) -> Select[tuple[str]]:
+    """The query for ids of issues with such links, from each to the next one: for DISTINCT, PostgreSQL reads every link."""
+    holders = select(func.min(links.c.issue_id).label("id")).where(of_type).cte("holders", recursive=True)
+    following = select(func.min(links.c.issue_id)).where(of_type, links.c.issue_id > holders.c.id).scalar_subquery()
+    holders = holders.union_all(select(following).where(holders.c.id.is_not(None)))
+    return select(holders.c.id).where(holders.c.id.is_not(None))
 
 
 def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
