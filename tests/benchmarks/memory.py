@@ -45,12 +45,12 @@ def of_the_server(folder: Path, calls: int) -> list[tuple[str, float]]:
         made = server.ask("tools/call", {"name": "create_issue", "arguments": new})["structuredContent"]
         sleep(SETTLE)
         found = [("server idle, its desk open", server.memory())]
-        kinds: Sequence[tuple[str, dict[str, Any]]] = (
-            ("get_issue", {"issue_id": made["id"]}),
-            ("list_issues", {"limit": 20}),
-            ("add_comment", {"issue_id": made["id"], "detail": "Looked into."}),
-        )
         for step in range(1, STEPS + 1):
+            kinds: Sequence[tuple[str, dict[str, Any]]] = (
+                ("get_issue", {"issue_id": made["id"]}),
+                ("list_issues", {"limit": 20}),
+                ("add_comment", {"issue_id": made["id"], "detail": f"Looked into, time {step}."}),
+            )
             for name, arguments in kinds:
                 server.burst({"name": name, "arguments": arguments}, calls // STEPS // len(kinds), WIDTH)
             found.append((f"server after {calls * step // STEPS:,} calls", server.memory()))
