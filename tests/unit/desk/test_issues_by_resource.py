@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, event, insert
 
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import links, new_id, new_organisation, organisations
@@ -67,7 +67,10 @@ async def test_the_list_is_the_same_however_its_issues_are_found(
     def check(connection: Connection) -> None:
         filled(connection, 4)  # another's
         org = filled(connection, having)
+        asked = list[str]()
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
         assert listed(connection, org, "call") == [str(n) for n in reversed(range(having))]
+        assert any("DISTINCT" in statement for statement in asked) == (having > 2), "few are found one by one"
         assert listed(connection, org, "file") == [str(ISSUES - 1)]
         assert listed(connection, org, "sms_conversation") == []
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Text
 
-from calltriage.desk.database.indexes import make_where_possible, small_pages
+from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
@@ -53,7 +53,6 @@ _INDEX = {
     "sqlite": (
         "CREATE VIRTUAL TABLE call_terms USING fts5 (terms, content='call_words', content_rowid='place', detail=none, "
         "columnsize=0, tokenize=\"ascii tokenchars '.,:/'''\")",
-        small_pages("call_terms"),
         f"CREATE TRIGGER call_terms_insert AFTER INSERT ON call_words BEGIN {_LEARN}; END",
         f"CREATE TRIGGER call_terms_delete AFTER DELETE ON call_words BEGIN {_FORGET}; END",
         "INSERT INTO call_terms (call_terms) VALUES ('rebuild')",
@@ -170,9 +169,13 @@ def next_places(
         named = f"{_named([mark])} AND ({' OR '.join(f'({_named(one)})' for one in wanted)})"
         found = select(_index.c.rowid).where(literal_column("call_terms").op("MATCH")(named))
         found = found.where(_index.c.rowid < before, _index.c.rowid >= after)
-        # Backwards, FTS5 reads all rows of a common term between two matches; forwards it skips them.
-        few = sorted(tx.connection.execute(found.limit(size + 1)).scalars(), reverse=True)
-        return few if len(few) <= size else _places(tx, found, size, _index.c.rowid)
+        if all(len(one) == 1 for one in wanted):
+            # Backwards, FTS5 passes every page of a common term between two calls; forwards it skips them.
+            # But where the newest calls alone have two common terms, it would read all of both before these.
+            oldest = sorted(tx.connection.execute(found.limit(size + 1)).scalars(), reverse=True)
+            if len(oldest) <= size:
+                return oldest
+        return _places(tx, found, size, _index.c.rowid)
     return _by_array(tx, mark, wanted, within, size)
 
 

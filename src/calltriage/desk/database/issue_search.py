@@ -29,7 +29,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from calltriage.desk.database.indexes import make_where_possible, small_pages
+from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.matching.folding import folded
@@ -49,6 +49,10 @@ GRAM = 3
 MOST_GRAMS = 24
 """Trigrams asked for; more of them seldom tell more issues apart."""
 
+PAGE_BYTES = 1000
+"""Bytes of a page of SQLite's index, 4050 unless said. To find one of the issues that have a trigram, SQLite reads a page
+from its start: among a million issues, these more than halve the time that a rare word takes. Writes take no longer."""
+
 # The organisation's mark and the words in one text: a short id in front, so that a small organisation does not pay for a
 # large one.
 _GRAMS = "substr({0}.org_id, 1, 3) || char(10) || {0}.words"
@@ -58,7 +62,7 @@ _INDEX = {
     "sqlite": (
         "CREATE VIRTUAL TABLE issue_grams USING fts5 "
         "(grams, content='', detail=none, tokenize='trigram case_sensitive 1')",
-        small_pages("issue_grams"),
+        f"INSERT INTO issue_grams (issue_grams, rank) VALUES ('pgsz', {PAGE_BYTES})",  # noqa: S608
         f"INSERT INTO issue_grams (rowid, grams) SELECT seq, {_GRAMS.format('issues')} FROM issues",  # noqa: S608
         f"CREATE TRIGGER issue_grams_insert AFTER INSERT ON issues BEGIN {_LEARN}; END",
         f"CREATE TRIGGER issue_grams_delete AFTER DELETE ON issues BEGIN {_FORGET}; END",

@@ -44,8 +44,8 @@ def give_statistics(connection: Connection) -> None:
 
 def _tell_owners(connection: Connection) -> None:
     query = text(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
-        "AND table_name IN :tables AND column_name IN :columns"
+        "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind IN ('r', 'p') "
+        "AND pg_table_is_visible(attrelid) AND relname IN :tables AND attname IN :columns"
     ).bindparams(bindparam("tables", [*metadata.tables], expanding=True), bindparam("columns", OWNERS, expanding=True))
     for table, column in connection.execute(query).all():
         connection.exec_driver_sql(f"ALTER TABLE {table} ALTER {column} SET (n_distinct = {-1 / GROUPS[column]})")

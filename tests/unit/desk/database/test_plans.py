@@ -12,16 +12,17 @@ from postgres import PostgresServer
 from pydantic import SecretStr
 from sqlalchemy import Connection, event, insert
 
-from calltriage.desk.database.indexes import PAGE_BYTES
+from calltriage.desk.database.issue_search import PAGE_BYTES
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import flags, new_organisation, organisations
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.activity import list_activity
+from calltriage.desk.handlers.call_search import search_calls
 from calltriage.desk.handlers.calls import list_calls
 from calltriage.desk.handlers.issues import create_issue, list_issues
 from calltriage.desk.handlers.relations import list_relations
 from calltriage.operations.activity import ListActivity
-from calltriage.operations.calls import ListCalls
+from calltriage.operations.calls import ListCalls, SearchCalls
 from calltriage.operations.issues import CreateIssue, ListIssues
 from calltriage.operations.relations import ListRelations
 
@@ -113,10 +114,26 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
     assert plan == ["SEARCH calls USING COVERING INDEX calls_completed (org_id=? AND completed=? AND created_at>?)"]
 
 
-@pytest.mark.parametrize("index", ["issue_grams", "call_terms"])
-async def test_an_index_of_words_has_small_pages(tmp_path: Path, index: str) -> None:
+@pytest.mark.parametrize(("query", "goes_back"), [("refund", False), ("refund card", True)])
+async def test_calls_with_one_word_are_looked_for_forwards_first(tmp_path: Path, query: str, goes_back: bool) -> None:
     store = Store(tmp_path)
-    query = f"SELECT v FROM {index}_config WHERE k = 'pgsz'"
+    asked = list[str]()
+
+    def run(connection: Connection) -> None:
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        search_calls(at(connection), SearchCalls(query=query))
+
+    try:
+        await store.read(run)
+    finally:
+        await store.close()
+    (match,) = [statement for statement in asked if "MATCH" in statement]
+    assert ("ORDER BY" in match) == goes_back
+
+
+async def test_the_index_of_issues_has_small_pages(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    query = "SELECT v FROM issue_grams_config WHERE k = 'pgsz'"
     try:
         assert await store.read(lambda connection: connection.exec_driver_sql(query).scalar_one()) == PAGE_BYTES
     finally:
