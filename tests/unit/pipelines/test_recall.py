@@ -140,6 +140,17 @@ async def test_a_report_counts_the_recall_from_labels_on_named_calls_and_verdict
     assert "not measured" in page
 
 
+async def test_of_verdicts_of_one_millisecond_the_last_counts(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = ledger.clock()
+    monkeypatch.setattr(ledger, "clock", lambda: at)
+    verdicts: list[Verdict] = ["wrong", "right"] * 8
+    for verdict in verdicts:
+        await say(ledger, "call-00", verdict)
+    of_finding = partial(reviews.of_finding, ledger=ledger, finding_id=f"call-00-{NAME}")
+    assert [review["verdict"] for review in await ledger.read(of_finding)] == verdicts
+    assert await ledger.read(partial(reviews.tallies, ledger=ledger)) == {(NAME, "v1"): reviews.Tally(right=1)}
+
+
 async def test_agents_labels_and_labels_for_others_count_for_no_recall(ledger: Ledger) -> None:
     for call_id in await unflagged(ledger, 4, NAME):
         await say(ledger, call_id, "missed", role="agent")

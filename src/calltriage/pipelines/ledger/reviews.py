@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sqlalchemy import Connection, insert, select
-from uuid_utils import uuid4
+from uuid_utils import uuid7
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
@@ -48,8 +48,8 @@ class Review:
 
 
 def add(connection: Connection, ledger: Ledger, review: Review) -> str:
-    """Put a verdict on record. Returns its id."""
-    review_id = uuid4().hex
+    """Put a verdict on record. Returns its id, which says which of a process's verdicts of one millisecond is the last."""
+    review_id = uuid7().hex
     row: JsonObject = {**review.__dict__, "account": ledger.account, "id": review_id, "at": ledger.now()}
     connection.execute(insert(reviews).values(row))
     return review_id
@@ -58,7 +58,7 @@ def add(connection: Connection, ledger: Ledger, review: Review) -> str:
 def of_finding(connection: Connection, ledger: Ledger, finding_id: str) -> list[JsonObject]:
     """The verdicts on a finding, oldest first."""
     query = select(reviews).where(reviews.c.account == ledger.account, reviews.c.finding_id == finding_id)
-    return [dict(row) for row in connection.execute(query.order_by(reviews.c.at)).mappings()]
+    return [dict(row) for row in connection.execute(query.order_by(reviews.c.at, reviews.c.id)).mappings()]
 
 
 def counting(said: Iterable[JsonObject]) -> JsonObject | None:
