@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Connection, event, insert
+from transactions import at, new_org
 
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.tables import links, new_id, new_organisation, organisations
-from calltriage.desk.database.transaction import Principal, Transaction
+from calltriage.desk.database.tables import links, new_id
 from calltriage.desk.handlers import issues
 from calltriage.desk.handlers.issues import create_issue, list_issues
 from calltriage.operations.issues import CreateIssue, ListIssues
 
-START = datetime(2026, 5, 6, tzinfo=UTC)
 ISSUES = 9
-
-
-def at(connection: Connection, org: str, number: int) -> Transaction:
-    return Transaction(connection, Principal(org, "u-1"), START + timedelta(seconds=number), b"s" * 32, "", "")
 
 
 def filled(connection: Connection, having: int) -> str:
     """An organisation with issues of which so many have calls, and one has a file."""
-    org = new_id()
-    connection.execute(insert(organisations).values(**new_organisation(org, "One")))
+    org = new_org(connection)
     ids = [
         create_issue(at(connection, org, n), CreateIssue(title=str(n), severity="low", category="Bug")).body["id"]
         for n in range(ISSUES)

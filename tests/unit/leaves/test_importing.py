@@ -44,16 +44,12 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Made]:
             del sys.modules[loaded]
 
 
-def is_loaded(name: str) -> bool:
-    return name in sys.modules
-
-
 def test_a_package_runs_when_something_of_its_own_is_used(made: Made) -> None:
     name = made()
     import_alone(f"{name}.light")
     whole: Any = import_module(name)
     assert whole.light.VALUE == import_module(f"{name}.light").VALUE
-    assert not is_loaded(f"{name}.heavy")
+    assert f"{name}.heavy" not in sys.modules
     assert whole.Tool is import_module(f"{name}.heavy").Tool
     assert "__getattr__" not in vars(whole)
 

@@ -43,6 +43,7 @@ def give_statistics(connection: Connection) -> None:
 
 
 def _tell_owners(connection: Connection) -> None:
+    """Of the tables and columns that there are: a migration begins with an older version's."""
     query = text(
         "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind IN ('r', 'p') "
         "AND pg_table_is_visible(attrelid) AND relname IN :tables AND attname IN :columns"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,22 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from postgres import PostgresServer
 from pydantic import SecretStr
-from sqlalchemy import Connection, event, insert, select, update
+from sqlalchemy import Connection, event, select, update
+from transactions import at, new_org
 
 from calltriage.desk.database import issue_search
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.tables import new_id, new_organisation, organisations, settings
-from calltriage.desk.database.transaction import Principal, Transaction
+from calltriage.desk.database.tables import settings
 from calltriage.desk.handlers.issues import create_issue, delete_issue, list_issues, update_issue
 from calltriage.matching.folding import exact_line, folded, unaccented
 from calltriage.operations.issues import CreateIssue, DeleteIssue, ListIssues, UpdateIssue
 
-START = datetime(2026, 5, 6, tzinfo=UTC)
 PIECES = [
     "a", "b", "ab", "A", "%", "_", "\\", '"', "'", " ", "\n", "ß", "ss", "SS", "İ", "i", "退", "款", "退款", "😀",
     "’", "—", "don't", "’", "—", "don't", "é",
     "e\u0301", "t-", "T", "1", "0", "1001", "card", "CARD", "ς", "Σ", "*", "AND", "NEAR", "(", ":", "-", "^",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=7).map("".join)
-
-
-def at(connection: Connection, org: str, number: int = 0) -> Transaction:
-    return Transaction(connection, Principal(org, "u-1"), START + timedelta(seconds=number), b"s" * 32, "", "")
 
 
 def found(connection: Connection, org: str, text: str, **more: Any) -> list[int]:
@@ -66,12 +60,6 @@ def expected(texts: list[tuple[str, str]], wanted: str) -> list[int]:
     number = int(digits) if digits.isascii() and digits.isdigit() else None
     found = [(1001 + place, f"{title}\n{description}") for place, (title, description) in enumerate(texts)]
     return [its for its, text in reversed(found) if holds(text, wanted) or its == number]
-
-
-def new_org(connection: Connection) -> str:
-    org = new_id()
-    connection.execute(insert(organisations).values(**new_organisation(org, "Another")))
-    return org
 
 
 def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> list[str]:

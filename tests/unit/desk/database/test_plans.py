@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 from postgres import PostgresServer
 from pydantic import SecretStr
 from sqlalchemy import Connection, event, insert
+from transactions import at, new_org
 
 from calltriage.desk.database.issue_search import PAGE_BYTES
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.tables import flags, new_organisation, organisations
-from calltriage.desk.database.transaction import Principal, Transaction
+from calltriage.desk.database.tables import flags
 from calltriage.desk.handlers.activity import list_activity
 from calltriage.desk.handlers.call_search import search_calls
 from calltriage.desk.handlers.calls import list_calls
@@ -29,17 +28,13 @@ from calltriage.operations.relations import ListRelations
 ORG = "b1f2"
 
 
-def at(connection: Connection) -> Transaction:
-    return Transaction(connection, Principal(ORG, "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
-
-
 async def plans_of(folder: Path, ask: Any, url: SecretStr | None = None) -> list[str]:
     """The steps of the last statement that a handler runs."""
     store = Store(folder, url)
     seen: list[tuple[str, Any]] = []
 
     def run(connection: Connection) -> list[str]:
-        tx = at(connection)
+        tx = at(connection, ORG)
         event.listen(connection, "before_cursor_execute", lambda _c, _k, sql, values, *_: seen.append((sql, values)))
         ask(tx)
         sql, values = seen[-1]
@@ -96,9 +91,7 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
     store, made = Store(tmp_path), list[str]()
 
     def file(connection: Connection) -> None:
-        tx = Transaction(connection, Principal("b1f2", "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
-        organisation = "INSERT INTO organisations VALUES ('b1f2', 'x', 1000, '2026', NULL, NULL)"
-        connection.exec_driver_sql(organisation)
+        tx = at(connection, new_org(connection, ORG))
         made.append(create_issue(tx, CreateIssue(title="t", severity="low", category="Bug")).body["id"])
 
     await store.write(file)
@@ -121,7 +114,7 @@ async def test_calls_with_one_word_are_looked_for_forwards_first(tmp_path: Path,
 
     def run(connection: Connection) -> None:
         event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
-        search_calls(at(connection), SearchCalls(query=query))
+        search_calls(at(connection, ORG), SearchCalls(query=query))
 
     try:
         await store.read(run)
@@ -144,8 +137,7 @@ def test_postgresql_reads_the_flags_of_an_issue_alone_even_where_one_issue_has_a
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     def fill(connection: Connection) -> None:
-        connection.execute(insert(organisations).values(**new_organisation(ORG, "One")))
-        tx = at(connection)
+        tx = at(connection, new_org(connection, ORG))
         (first, *_) = [create_issue(tx, CreateIssue(title="x", severity="low", category="Bug")).body for _ in range(20)]
         flag = {"org_id": ORG, "issue_id": first["id"], "call_id": "c", "type": "tone", "note": "", "author_id": "u"}
         rows = [{**flag, "id": str(n), "message_index": 0, "created_at": tx.instant} for n in range(3000)]
