@@ -85,7 +85,7 @@ def _offered(offering: Offering, settings: Mapping[str, Any]) -> tuple[str, ...]
         settings["toolsets"],
         settings["exclude_tools"],
         read_only=settings["read_only"],
-        may_remove=settings["confirm"] != "deny",
+        confirm=settings["confirm"],
     )
 
 

@@ -67,11 +67,11 @@ class Offering:
     reading: Collection[str]
 
     def offered(
-        self, toolsets: Iterable[str], excluded: Iterable[str] = (), *, read_only: bool = False, may_remove: bool = True
+        self, toolsets: Iterable[str], excluded: Iterable[str] = (), *, read_only: bool = False, confirm: str = "ask"
     ) -> tuple[str, ...]:
         """The tools that a server offers: those of `toolsets`, without excluded ones and without those that need an
-        excluded one's request. `read_only` leaves out every tool that writes. Without `may_remove`, tools that remove
-        something on their way are left out, too.
+        excluded one's request. `read_only` leaves out every tool that writes. Where `confirm` is "deny", tools that
+        remove something on their way are left out, too.
 
         Raises:
             SettingsError: a name is unknown (the text has the nearest one), or no tool is left.
@@ -79,7 +79,7 @@ class Offering:
         wanted = {_known("toolset", name, (*self.toolsets, ALL)) for name in toolsets}
         names = [name for names in self.toolsets.values() for name in names]
         without = {_known("tool", name, names) for name in excluded}
-        without |= {name for name, other in MAKES_REQUESTS_OF.items() if other in without or not may_remove}
+        without |= {name for name, other in MAKES_REQUESTS_OF.items() if other in without or confirm == "deny"}
         offered = tuple(
             name
             for toolset, names in self.toolsets.items()

@@ -158,12 +158,7 @@ def offered_tools(settings: Settings) -> tuple[type[Tool], ...]:
     """What of all tools the operator's selection offers. Raises SettingsError for an unknown name."""
     from calltriage.server.toolsets import select  # noqa: PLC0415  brings the MCP SDK
 
-    return select(
-        settings.toolsets,
-        settings.exclude_tools,
-        read_only=settings.read_only,
-        may_remove=settings.confirm != "deny",
-    )
+    return select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only, confirm=settings.confirm)
 
 
 def _scopes(tools: Sequence[type[Tool]] | None) -> tuple[str, ...]:

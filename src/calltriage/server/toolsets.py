@@ -99,9 +99,9 @@ def select(
     excluded: Iterable[str] = (),
     *,
     read_only: bool = False,
-    may_remove: bool = True,
+    confirm: str = "ask",
 ) -> tuple[type[Tool], ...]:
     """The tools that a server offers, as `Offering.offered` names them. Raises SettingsError."""
     by_name = {tool.tool_name(): tool for tools in TOOLSETS.values() for tool in tools}
-    offered = OFFERING.offered(toolsets, excluded, read_only=read_only, may_remove=may_remove)
+    offered = OFFERING.offered(toolsets, excluded, read_only=read_only, confirm=confirm)
     return tuple(by_name[name] for name in offered)

@@ -200,7 +200,7 @@ async def test_an_addition_that_fails_leaves_the_old_flag_alone(
 
 def test_it_is_offered_only_where_a_flag_may_be_removed() -> None:
     assert UpdateFlagTool in select()
-    assert UpdateFlagTool not in select(may_remove=False)
+    assert UpdateFlagTool not in select(confirm="deny")
     assert UpdateFlagTool not in select([ALL], ["remove_flag"])
     assert UpdateFlagTool not in select([ALL], read_only=True)
     with pytest.raises(SettingsError):
