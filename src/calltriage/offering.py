@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from calltriage.errors import SettingsError
 
+Policy = Literal["ask", "panel", "allow", "deny"]
+"""What an operator wants where the host cannot ask before a removal: refuse, let the board beside the answer ask, go ahead,
+or never remove anything at all."""
 ALL = "all"
 """A selection of every toolset."""
 PURPOSE = "calltriage investigates calls of voice agents and contact centres that went wrong."
@@ -67,7 +71,7 @@ class Offering:
     reading: Collection[str]
 
     def offered(
-        self, toolsets: Iterable[str], excluded: Iterable[str] = (), *, read_only: bool = False, confirm: str = "ask"
+        self, toolsets: Iterable[str], excluded: Iterable[str] = (), *, read_only: bool = False, confirm: Policy = "ask"
     ) -> tuple[str, ...]:
         """The tools that a server offers: those of `toolsets`, without excluded ones and without those that need an
         excluded one's request. `read_only` leaves out every tool that writes. Where `confirm` is "deny", tools that

@@ -1,4 +1,4 @@
-"""Settings: the environment (`CALLTRIAGE_…`) or a file of the same names. Read by wiring and the command line alone."""
+"""Settings: the environment (`CALLTRIAGE_…`) or a file of the same names."""
 
 import os
 import re
@@ -26,6 +26,7 @@ from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.leaves.urls import ENVIRONMENT, base_url, check_proxy
+from calltriage.offering import Policy
 from calltriage.storage.kept_secrets import SHORTEST_KEY
 
 Region = Literal["us", "eu", "ca", "au"]
@@ -153,7 +154,7 @@ class Settings(BaseModel):
     )
     exclude_tools: tuple[str, ...] = Field(default=(), description="tools never to offer, comma-separated")
     read_only: bool = Field(default=False, description="offer no tool that writes")
-    confirm: Literal["ask", "panel", "allow", "deny"] = Field(
+    confirm: Policy = Field(
         default="ask",
         description="before a removal a person is asked; where the host cannot: `ask` refuses, `panel` lets the board that "
         "the host shows ask, `allow` goes ahead; `deny` removes nothing ever",
@@ -188,8 +189,8 @@ class Settings(BaseModel):
     sealing_key: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="seals the URLs of files and the state of questions, for servers behind one address that share no data "
-        "folder; default: a secret kept in the data folder",
+        description="seals the URLs of files, the state of questions and the runs of pipelines that several machines share, "
+        "which need the same one; default: a secret kept in the data folder",
     )
     http_public_url: str | None = Field(
         default=None,

@@ -16,10 +16,9 @@ from tool_calls import ok, refused, with_call
 from board.seats import Served, arrive, board_on_port
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
-from calltriage.offering import ALL
+from calltriage.offering import ALL, Policy
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
-from calltriage.server.call.confirmation import Policy
 from calltriage.server.questions import Questions
 from calltriage.server.toolsets import select
 

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import anyio
 import click
@@ -40,6 +40,7 @@ from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import INTERRUPTED, Spoken, ignore_interrupts, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
 from calltriage.leaves.collecting import nothing_collected
+from calltriage.offering import Policy
 from calltriage.settings import Settings, misnamed
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ for _command in (desk, apply, completion, board, pipeline):
 @click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")
 @click.option(
     "--confirm",
-    type=click.Choice(["ask", "panel", "allow", "deny"]),
+    type=click.Choice(get_args(Policy)),
     help="Where the host cannot ask before a removal: ask refuses (default), panel lets the board in it ask, allow goes "
     "ahead; deny never removes.",
 )

@@ -1,1 +1,1 @@
-"""How an operation goes over HTTP. May import operations and errors."""
+"""How an operation goes over HTTP."""

@@ -1,4 +1,4 @@
-"""What an agent sees: tools and resources over MCP. May import client, operations and errors; nothing else imports mcp."""
+"""What an agent sees: tools and resources over MCP."""
 
 from calltriage.leaves.importing import import_alone
 

@@ -18,10 +18,10 @@ from mcp.shared.exceptions import MCPError
 from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.offering import Policy
 from calltriage.operations.base import Effect, Tool
 from calltriage.server.call import views
 from calltriage.server.call.answering import ANSWER, Answer
-from calltriage.server.call.confirmation import Policy
 from calltriage.server.call.host import Host
 from calltriage.server.call.question_states import QuestionStates
 from calltriage.server.call.table import ToolTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calltriage.offering import Offering
+from calltriage.offering import Offering, Policy
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Effect, Tool
@@ -99,7 +99,7 @@ def select(
     excluded: Iterable[str] = (),
     *,
     read_only: bool = False,
-    confirm: str = "ask",
+    confirm: Policy = "ask",
 ) -> tuple[type[Tool], ...]:
     """The tools that a server offers, as `Offering.offered` names them. Raises SettingsError."""
     by_name = {tool.tool_name(): tool for tools in TOOLSETS.values() for tool in tools}

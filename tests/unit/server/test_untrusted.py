@@ -20,14 +20,13 @@ from tool_calls import UNKNOWN
 
 from calltriage.client.client import open_client
 from calltriage.leaves.seals import Seals
-from calltriage.offering import ALL
+from calltriage.offering import ALL, Policy
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import Attachment
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.calls import GetCallRecording
 from calltriage.operations.results import Result
 from calltriage.server.app import build_server
-from calltriage.server.call.confirmation import Policy
 from calltriage.server.files.handover import Handover
 from calltriage.server.surfaces.prompts import PROMPTS
 from calltriage.server.toolsets import TOOLSETS, select

@@ -1,1 +1,1 @@
-"""One tool call's way in and out: the table, arguments, the record of writes, confirmation, hints, quota."""
+"""One tool call's way in and out: the table, arguments, the record of writes, confirmation, hints."""

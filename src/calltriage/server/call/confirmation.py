@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import mcp_types
@@ -18,6 +18,7 @@ from mcp.shared.exceptions import MCPError
 from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.leaves.gate import gate
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.offering import Policy
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
@@ -26,11 +27,8 @@ from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resource_links import ListResources, RemoveResource
 from calltriage.server.call.host import Host
 from calltriage.server.context import Invocation, every_page, preparing
-from calltriage.server.questions import Questions, Wish
+from calltriage.server.questions import SECONDS, Questions, Wish
 
-Policy = Literal["ask", "panel", "allow", "deny"]
-"""What an operator wants where the host cannot be asked: refuse, let the board beside the answer ask, go ahead, or never
-remove anything at all."""
 QUESTION = "calltriage/question"
 """Key of a refused result's metadata: what the board asks its person, and what it passes for a yes (`host.CONFIRMED`)."""
 
@@ -44,8 +42,6 @@ class UnconfirmedError(Forbidden):
         super().__init__(" ".join(sentences), code="confirmation_unavailable", outcome="not_committed")
 
 
-PATIENCE_S = 600.0
-"""Seconds that a person has to answer."""
 LOOKS, LOOK_S = 20, 2.0
 """How many times, and every how many seconds, an answer on the page is looked for before its host asks again."""
 PAGES = 5
@@ -167,7 +163,7 @@ async def _asked_on_page(
 
 async def _asked_at_once(session: ServerSession, question: str) -> mcp_types.ElicitResult:
     try:
-        with anyio.move_on_after(PATIENCE_S):
+        with anyio.move_on_after(SECONDS):
             return await session.elicit_form(question, FORM)
     except (MCPError, ValueError):  # a host that said it could ask, and cannot
         raise UnconfirmedError("The host could not ask a person. Nothing was removed.") from None

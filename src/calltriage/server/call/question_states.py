@@ -10,8 +10,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types.methods import is_input_required
 
 from calltriage.leaves.seals import Seals
-from calltriage.server.call.confirmation import PATIENCE_S
 from calltriage.server.call.write_record import who
+from calltriage.server.questions import SECONDS
 
 if TYPE_CHECKING:
     from mcp.server.request_state import RequestStateBoundary
@@ -44,7 +44,7 @@ class QuestionStates:
         from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity  # noqa: PLC0415
 
         security = RequestStateSecurity(
-            codec=_Sealed(self.seals), ttl=PATIENCE_S, bind_principal=lambda ctx: who(ctx.request)
+            codec=_Sealed(self.seals), ttl=SECONDS, bind_principal=lambda ctx: who(ctx.request)
         )
         return RequestStateBoundary(security, default_audience="calltriage")
 
@@ -56,7 +56,7 @@ class _Sealed:
     seals: Seals
 
     def seal(self, payload: bytes) -> str:
-        return self.seals.sealed(STATE, int(PATIENCE_S), payload.decode())
+        return self.seals.sealed(STATE, SECONDS, payload.decode())
 
     def unseal(self, token: str) -> bytes:
         from mcp.server.request_state import InvalidRequestState  # noqa: PLC0415

@@ -19,6 +19,7 @@ from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, estimate_tokens, fits, gate, greatest
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.offering import Policy
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool, is_operation
 from calltriage.operations.fields import DEFAULT_LIMIT, UUID_PATTERN, is_opaque_id
@@ -47,7 +48,7 @@ from calltriage.server.answers.sections import Place
 from calltriage.server.call import write_record as once
 from calltriage.server.call.answering import Answer
 from calltriage.server.call.arguments import checked, rejected, understood
-from calltriage.server.call.confirmation import Policy, UnconfirmedError, confirmed
+from calltriage.server.call.confirmation import UnconfirmedError, confirmed
 from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.host_hints import hints_of

@@ -14,13 +14,12 @@ from mcp.shared.exceptions import MCPError
 from tool_calls import UNKNOWN, filed, ok
 
 from calltriage.client.client import Client as ApiClient
-from calltriage.offering import ALL
+from calltriage.offering import ALL, Policy
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.resource_links import ListResources
 from calltriage.server.app import build_server
-from calltriage.server.call.confirmation import Policy
 from calltriage.server.toolsets import select
 
 MODES = ["legacy", "2026-07-28"]

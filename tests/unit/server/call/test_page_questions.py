@@ -18,10 +18,10 @@ from tool_calls import ok, with_call
 
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
-from calltriage.offering import ALL
+from calltriage.offering import ALL, Policy
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
-from calltriage.server.call.confirmation import LOOKS, QUESTION, Policy
+from calltriage.server.call.confirmation import LOOKS, QUESTION
 from calltriage.server.call.views import EXTENSION
 from calltriage.server.questions import SECONDS, Questions
 from calltriage.server.toolsets import select

@@ -15,11 +15,11 @@ from mcp.shared.exceptions import MCPError
 
 from calltriage.leaves.callers import CALLER
 from calltriage.leaves.seals import Seals
-from calltriage.server.call.confirmation import PATIENCE_S
 from calltriage.server.call.question_states import QuestionStates
+from calltriage.server.questions import SECONDS
 
 CALL = {"name": "delete_issue", "arguments": {"issue_id": "T-1"}}
-LATE = PATIENCE_S + 1
+LATE = SECONDS + 1
 
 
 def context(caller: str = "", **params: Any) -> ServerRequestContext[Any, Any]:

@@ -18,10 +18,10 @@ from tool_calls import filed, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.leaves.seals import Seals
-from calltriage.offering import ALL
+from calltriage.offering import ALL, Policy
 from calltriage.operations.base import Effect
 from calltriage.server.app import build_server
-from calltriage.server.call.confirmation import QUESTION, Policy
+from calltriage.server.call.confirmation import QUESTION
 from calltriage.server.call.host import CONFIRMED
 from calltriage.server.call.views import BOARD, seen_in
 from calltriage.server.questions import SECONDS, Questions
