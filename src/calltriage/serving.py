@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from calltriage.errors import SettingsError
-from calltriage.leaves.callers import CALLER
+from calltriage.leaves.callers import TELL_CALLER
 from calltriage.leaves.shutdown import Ending
 from calltriage.leaves.slow_clients import PIECE, Outflow
 
@@ -178,7 +178,7 @@ class ImpatientProtocol(H11Protocol):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app, which can say whose request this is, and whose answers wait on disk for slow clients."""
-        scope["extensions"] = {CALLER: self.belongs_to}
+        scope["extensions"] = {TELL_CALLER: self.belongs_to}
         async with anyio.create_task_group() as tasks:
             self._outflow = Outflow(
                 send, is_full=lambda: self.flow.write_paused, left=self._has_left, grown=self._bound_unsent, tasks=tasks

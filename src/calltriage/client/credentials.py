@@ -20,10 +20,8 @@ from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
 from calltriage.client.transcripts import Transcripts
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 from calltriage.leaves.header_text import is_header_text
+from calltriage.leaves.host_headers import LOOPBACK
 from calltriage.leaves.urls import base_url
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-"""Hosts that are this machine."""
 
 TOKEN_SECONDS = 300.0
 """Seconds that a token is taken to be good for where its answer does not say: half of what the vendor's are."""

@@ -15,8 +15,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from calltriage.client.credentials import LOOPBACK
 from calltriage.errors import Blocked, CallError, Outcome, SettingsError, Unreachable, is_group
+from calltriage.leaves.host_headers import LOOPBACK
 from calltriage.leaves.urls import ENVIRONMENT, check_proxy
 
 E = TypeVar("E", bound=BaseException)

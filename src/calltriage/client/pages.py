@@ -13,10 +13,12 @@ R = TypeVar("R", bound=Page[Any])
 
 async def pages(send: Callable[[Operation[R]], Awaitable[R]], asked: Operation[R], most: int) -> AsyncGenerator[R]:
     """The first `most` pages of a list. A cursor that comes again leads nowhere and ends them. Raises what `send` raises."""
-    cursor: str | None = None
+    cursors = set[str]()
     for _ in range(most):
-        page = await send(asked.model_copy(update={"cursor": cursor}))
+        page = await send(asked)
         yield page
-        if page.next_cursor in (None, cursor):
-            return
         cursor = page.next_cursor
+        if cursor is None or cursor in cursors:
+            return
+        cursors.add(cursor)
+        asked = asked.model_copy(update={"cursor": cursor})

@@ -8,9 +8,10 @@ from calltriage.client.client import Client
 from calltriage.client.pages import pages
 from calltriage.leaves.instants import instant
 from calltriage.operations.activity import ListActivity
+from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue
 
-CLOSED = ("done", "closed")
+CLOSED: tuple[Status, ...] = ("done", "closed")
 """Statuses of an issue that nobody works on any more."""
 PAGES = 5
 """Pages of its history that are read, newest first."""

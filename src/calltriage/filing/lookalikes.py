@@ -17,6 +17,7 @@ from calltriage.client.client import Client
 from calltriage.client.pages import pages
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
+from calltriage.filing.closing import CLOSED
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, loose_line, unaccented
 from calltriage.matching.opposites import negates
@@ -38,7 +39,6 @@ CLOSE, ALIKE = 0.77, 0.3
 """Scores from which an issue may be the same fault, and is worth a look. Held by the labelled phrasings in the tests."""
 KNOWN = 1_000
 """Texts whose words are kept: a search finds the same issues for many drafts."""
-CLOSED: list[Status] = ["done", "closed"]
 OPEN: list[Status] = [status for status in get_args(Status) if status not in CLOSED]
 PARTS = 5
 """Pages of the search for the whole title that are read. A search of very many issues answers in parts, and the equal one
@@ -162,7 +162,9 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
     texts = list(dict.fromkeys([draft.title, *words]))
     whole, *asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in texts]
-    asked += [ListIssues(search=text, status=CLOSED, date_range="90d", limit=FOUND) for text in texts[:CLOSED_SEARCHES]]
+    asked += [
+        ListIssues(search=text, status=[*CLOSED], date_range="90d", limit=FOUND) for text in texts[:CLOSED_SEARCHES]
+    ]
     asked.append(ListIssues(status=OPEN, limit=NEWEST))
     found_in = await at_once(_found(client, whole, PARTS), *(_found(client, one, 1) for one in asked))
     candidates = {issue.id: issue for issues in found_in for issue in issues}

@@ -35,7 +35,6 @@ from calltriage.server.surfaces import board, completions, mcp_resources, prompt
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import OFFERING, select
 
-HOUR_MS = 3_600_000
 SAME_FOR_ALL: tuple[CacheableMethod, ...] = (
     "server/discover",
     "tools/list",
@@ -227,7 +226,7 @@ def _server_of(
         on_subscriptions_listen=watched.listen,
         on_subscribe_resource=watched.subscribe if duplex else None,
         on_unsubscribe_resource=watched.unsubscribe if duplex else None,
-        cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(HOUR_MS, "public")),
+        cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(views.HOUR_MS, "public")),
     )
     server.extensions[skills.EXTENSION] = {}
     server.extensions[views.EXTENSION] = {}

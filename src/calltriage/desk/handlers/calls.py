@@ -17,6 +17,7 @@ from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.matching.telephone import forms
 from calltriage.operations.calls import (
+    A_ZONE,
     GetCall,
     GetCallEventStream,
     GetCorrectedTranscript,
@@ -186,7 +187,7 @@ def _zone(call: ListCalls) -> ZoneInfo:
     try:
         return ZoneInfo(call.timezone or "UTC")
     except (KeyError, ValueError, OSError):
-        raise bad_request(timezone="must be an IANA time zone, such as Europe/Berlin") from None
+        raise bad_request(timezone=A_ZONE) from None
 
 
 def first_and_last(call: ListCalls) -> tuple[str | None, str | None]:

@@ -25,6 +25,7 @@ from calltriage.desk.importing.loading import load_import
 from calltriage.desk.importing.sources import GZIP, Borrowed, Source
 from calltriage.errors import ImportFileError
 from calltriage.leaves.seals import is_signature
+from calltriage.operations.calls import A_ZONE
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -108,7 +109,7 @@ def _zone(name: str | None) -> Any:
     try:
         return UTC if name is None else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise bad_request(time_zone="must be an IANA time zone, such as Europe/Berlin") from None
+        raise bad_request(time_zone=A_ZONE) from None
 
 
 @asynccontextmanager

@@ -135,6 +135,10 @@ def shown_page(page: Page[Result], cursor: str | None = None) -> JsonObject:
     return untrusted(origin, **body) if origin else body
 
 
+def too_large() -> CallError:
+    return CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
+
+
 def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> JsonObject:
     """The body with its longest texts cut so far that it fits the budget after the gate. `omitted` says which were cut, by
     how many characters, and where the rest is. Raises CallError (`result_too_large`) if no text is left to cut.
@@ -152,7 +156,7 @@ def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> 
     while not passes(body, budget - 40 * len(cut) - (kept if cut else 0)):
         longest = _longest_text(body)
         if longest <= SHORT:
-            raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
+            raise too_large()
         # A text that no budget could hold is cut before its tokens are counted, which takes long.
         body = _cut(body, max(SHORT, min(longest * 3 // 4, CHARACTERS * budget)), cut)
     if cut:
@@ -204,6 +208,8 @@ def advising(node: object, offered: frozenset[str]) -> Any:
     return node
 
 
+EACH = 60
+"""Tokens kept back for the count of what is left out, and for the call that fetches it."""
 BARE_TURN = 20
 """Tokens of a turn that is shown as its place only."""
 
@@ -212,10 +218,10 @@ class Bundle:
     """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
 
     def __init__(self, budget: int, *, gaps: int, **head: object) -> None:
-        """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
+        """`gaps` is how many entries `omitted` may get; EACH is kept back for each."""
         self.body: JsonObject = head
         self.omitted: list[JsonObject] = []
-        self.left = budget - estimate_tokens(compact(head)) - 60 * gaps
+        self.left = budget - estimate_tokens(compact(head)) - EACH * gaps
 
     def keeps(self, tokens: int) -> bool:
         """Reserve tokens for later additions, if that many are left."""

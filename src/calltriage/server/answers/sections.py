@@ -24,8 +24,6 @@ PAGE = 100
 """Entries of a page. Always the same number, because a Place counts within a page."""
 PAGES = 20
 """Pages that one section reads for one answer."""
-EACH = 60
-"""Tokens reserved for the count of what a section leaves out, and for the call that fetches it."""
 NAME = 64
 """Texts of up to so many characters are shown whole; longer ones may be shown in parts."""
 PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.*)")

@@ -42,6 +42,7 @@ from calltriage.server.answers.results import (
     shortened,
     shown,
     shown_page,
+    too_large,
     with_beginnings,
 )
 from calltriage.server.answers.sections import Place
@@ -341,7 +342,7 @@ def _result(body: JsonObject, work: Invocation) -> mcp_types.CallToolResult:
         given["escaped_characters"] = escaped
         text = compact(given)
     if not fits(text, WALL):
-        raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
+        raise too_large()
     return mcp_types.CallToolResult(
         structured_content=given, content=[mcp_types.TextContent(type="text", text=text), *work.contents]
     )

@@ -1,4 +1,4 @@
-"""The views that hosts show beside a tool's answer (MCP Apps, `io.modelcontextprotocol/ui`)."""
+"""The views that hosts show beside a tool's answer (MCP Apps, `io.modelcontextprotocol/ui`), and how long they keep them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ EXTENSION = "io.modelcontextprotocol/ui"
 BOARD = "ui://calltriage/board.html"
 FINDINGS = "ui://calltriage/findings.html"
 """URIs of the board's documents: issues and calls; what pipelines found."""
+HOUR_MS = 3_600_000
+"""For how long hosts may keep what is the same for all of them."""
 SHOWN_IN: dict[type[Tool], str] = {
     GetEvidenceTool: BOARD,
     GetIssue: BOARD,

@@ -31,6 +31,7 @@ from calltriage.client.attachments import download
 from calltriage.client.client import Client
 from calltriage.client.recordings import Recording, open_recording
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.leaves.durable import write_whole
 from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
@@ -304,15 +305,9 @@ async def _written(request: Request, file: BinaryIO, length: int) -> bool:
         if size > length:
             return False
         if not more or sum(map(len, held)) >= CHUNK:
-            await anyio.to_thread.run_sync(_write, file, b"".join(held))
+            await anyio.to_thread.run_sync(write_whole, file, b"".join(held))
             held = []
     return size == length
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,12 @@ import anyio
 import anyio.to_thread
 
 from calltriage.errors import Rejected
+from calltriage.leaves.folders import FLAGS
 from calltriage.leaves.gate import INVISIBLE
 from calltriage.matching.folding import folded
 
 CHUNK = 2**20
 """Bytes that are read or written at once."""
-OPEN_FLAGS = os.O_RDONLY | sum(
-    getattr(os, flag, 0)  # each where the platform has it
-    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-)
 MOST_OF_A_NAME = 99
 """Files of one name, numbered, in one folder."""
 MOST_BYTES = 200
@@ -221,7 +218,7 @@ class Draft:
         self._folder, self._handle = folder, handle
         self._name = f".{secrets.token_hex(8)}.part"
         self._size, self._digest = 0, hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | (OPEN_FLAGS & ~os.O_RDONLY)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FLAGS
         self._file = os.fdopen(os.open(self._place(self._name), flags, 0o600, dir_fd=handle), "wb")
 
     def _place(self, name: str) -> str | Path:
@@ -346,7 +343,7 @@ def _open_without_links(real: Path, kind: int = 0) -> int:
     """Open a resolved path. Any link on the way was put there after it was resolved, and is refused. O_NONBLOCK avoids
     waiting for a fifo. Raises OSError, and Rejected for what is no regular file."""
     if not STEPS_DOWN:
-        return os.open(real, OPEN_FLAGS | kind)
+        return os.open(real, os.O_RDONLY | FLAGS | kind)
     folder = os.open(real.anchor, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in real.parts[1:-1]:
@@ -356,7 +353,7 @@ def _open_without_links(real: Path, kind: int = 0) -> int:
         last = real.name or "."
         if not kind:  # opening a device may do something already
             _check_regular(os.stat(last, dir_fd=folder, follow_symlinks=False))
-        return os.open(last, OPEN_FLAGS | kind, dir_fd=folder)
+        return os.open(last, os.O_RDONLY | FLAGS | kind, dir_fd=folder)
     finally:
         os.close(folder)
 

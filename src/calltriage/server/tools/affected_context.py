@@ -10,8 +10,8 @@ from calltriage.operations import resource_links
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.results import Page
-from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable
-from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
+from calltriage.server.answers.results import BUDGET, EACH, MOST, Bundle, unreadable
+from calltriage.server.answers.sections import Asked, Section, Where, no_place, place_of
 from calltriage.server.answers.shapes import Shown, as_declared
 from calltriage.server.context import ISSUE, Invocation, Workflow
 

@@ -16,8 +16,8 @@ from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page
 from calltriage.server.answers.evidence_shown import ISSUE_PARTS, Evidence
-from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
-from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
+from calltriage.server.answers.results import BUDGET, EACH, MOST, Bundle, shown, untrusted
+from calltriage.server.answers.sections import PAGE, Asked, Place, Section, Where, page_of, place_of
 from calltriage.server.context import ISSUE, Invocation, Workflow
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.first_words import FirstWords

@@ -7,8 +7,8 @@ from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import Call
 from calltriage.operations.resource_links import ResourceLink
-from calltriage.server.answers.results import Bundle, untrusted
-from calltriage.server.answers.sections import EACH, Section
+from calltriage.server.answers.results import EACH, Bundle, untrusted
+from calltriage.server.answers.sections import Section
 from calltriage.server.context import numbered
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.transcripts import GetTranscriptTool

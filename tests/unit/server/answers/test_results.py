@@ -24,8 +24,8 @@ from calltriage.operations.flags import Flag, FlagTypeUse
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.results import Page
 from calltriage.server.answers import results as results_module
-from calltriage.server.answers.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
-from calltriage.server.answers.sections import EACH, Asked, Place, Section
+from calltriage.server.answers.results import BUDGET, EACH, WALL, Bundle, shortened, shown, shown_page, untrusted
+from calltriage.server.answers.sections import Asked, Place, Section
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 

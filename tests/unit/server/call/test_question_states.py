@@ -13,9 +13,9 @@ import pytest
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from calltriage.leaves.callers import CALLER
 from calltriage.leaves.seals import Seals
 from calltriage.server.call.question_states import QuestionStates
+from calltriage.server.call.write_record import CALLER
 from calltriage.server.questions import SECONDS
 
 CALL = {"name": "delete_issue", "arguments": {"issue_id": "T-1"}}

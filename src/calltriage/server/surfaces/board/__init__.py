@@ -16,7 +16,7 @@ from typing import Literal
 import mcp_types
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.server.call.views import BOARD, FINDINGS
+from calltriage.server.call.views import BOARD, FINDINGS, HOUR_MS
 
 MEDIA_TYPE = "text/html;profile=mcp-app"
 META: JsonObject = {"ui": {"csp": {"connectDomains": [], "resourceDomains": []}, "prefersBorder": True}}
@@ -26,7 +26,6 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 """The view's own policy, under whatever the host sets: no request, no markup made of text."""
-HOUR_MS = 3_600_000
 FOLDER = Path(__file__).parent
 SHARED = ("elements", "wire")
 """Scripts in every form. Those of its screens follow, then `page` or `view`, which reaches the server, and `main`."""

@@ -13,10 +13,11 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
+from calltriage.server.call.views import HOUR_MS
+
 EXTENSION = "io.modelcontextprotocol/skills"
 FOLDER = Path(__file__).parent
 MEDIA_TYPE = "text/markdown"
-HOUR_MS = 3_600_000
 
 
 class SkillFile(BaseModel):
