@@ -90,13 +90,14 @@ class Opening:
         lines: what the host writes.
         kept: answers to earlier hosts.
         mark: what the kept ones follow from besides the host's words.
-        began: when the host could write, and nobody read but this.
+        came: when the line that was read last came at the earliest, if it may have waited for the server; None if the server
+            waited for it.
     """
 
     lines: Lines
     kept: KeptFiles
     mark: str
-    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    came: datetime | None = field(default=None, init=False)
     _ahead: deque[_Line] = field(default_factory=deque["_Line"], init=False)
     """What was read, and the server has not read."""
     _again: _Line | None = field(default=None, init=False)
@@ -111,7 +112,7 @@ class Opening:
     def answer_ahead(self, first: FirstAnswers, send: Callable[[bytes], object]) -> None:
         """Answer the host's first requests, as far as their answers are kept or among the first ones, and return as soon as
         one is not, or the host says nothing."""
-        greeted = ""
+        self.came, greeted = datetime.now(UTC), ""
         while self.lines.has_line(PATIENCE_S, LONGEST):
             line = _Line(self.lines.read(LONGEST))
             self._ahead.append(line)
@@ -148,6 +149,8 @@ class Opening:
             await self._again.answered.wait()
         self._again = None
         if not self._ahead:
+            if self.came is not None and not self.lines.has_line(0.0, LONGEST):
+                self.came = None
             return await self.lines.next(LONGEST)
         line = self._ahead.popleft()
         self._again = None if line.answer is None else line

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -309,12 +308,9 @@ def _handover(settings: Settings, client: Client, seals: Seals, base_url: str) -
 
 
 @asynccontextmanager
-async def open_server(
-    settings: Settings, *, over_stdio: bool, since: datetime | None = None, base_url: str = ""
-) -> AsyncGenerator[Any]:
+async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "") -> AsyncGenerator[Any]:
     """The MCP server, wired; its handover where it has an HTTP side, at `base_url`; whether its stores can be used and the
-    APIs answered last. The desk is warmed up once a client has listed the tools. `since` is when its host could begin to
-    write to it, if that was earlier."""
+    APIs answered last. The desk is warmed up once a client has listed the tools."""
     with nothing_collected():
         from calltriage.server.app import build_server  # noqa: PLC0415
         from calltriage.server.questions import QUESTIONS, Questions  # noqa: PLC0415
@@ -325,7 +321,6 @@ async def open_server(
         object_store(settings)  # a wrong address ends the start, not the first call
     async with AsyncExitStack() as stack:
         client, desk, journal = await stack.enter_async_context(open_wired_client(settings, tools))
-        journal.came_since = since
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         listed = anyio.Event()

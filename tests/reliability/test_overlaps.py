@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,18 @@ from e2e.processes import PATIENCE, over_stdio, started
 from faults import Gate, Inner, Scripted, over_sockets, passes
 from mcp.client import Client as McpClient
 
-from calltriage.client.client import open_client
+from calltriage.client.client import Client, open_client
 from calltriage.client.ledger import Entry
 from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
 from calltriage.journal import turns
 from calltriage.journal.journal import Journal
+from calltriage.journal.unanswered import SWEEP_S, Unanswered
 from calltriage.offering import ALL
+from calltriage.operations.activity import AddComment
 from calltriage.operations.base import Operation
 from calltriage.server.app import build_server
+from calltriage.server.call.answering import Answer
 from calltriage.server.toolsets import select
 
 NEW = {"title": "Ground", "severity": "low", "category": "Bug", "on_duplicate": "create"}
@@ -74,10 +79,14 @@ def are_one(bodies: list[dict[str, Any]]) -> None:
     assert len({body.get("id", body.get("run_id")) for body in bodies}) == 1
 
 
+def client_of(desk: Desk, journal: Journal, network: Scripted | None = None) -> AbstractAsyncContextManager[Client]:
+    transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    return open_client(endpoints_to(transport), ledger=journal)
+
+
 @asynccontextmanager
 async def agent_of(desk: Desk, journal: Journal, network: Scripted | None = None) -> AsyncGenerator[McpClient]:
-    transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with open_client(endpoints_to(transport), ledger=journal) as client:
+    async with client_of(desk, journal, network) as client:
         server = build_server(client, version="0", tools=select([ALL]), journal=journal, confirm="allow")
         async with McpClient(server) as agent:
             yield agent
@@ -356,19 +365,65 @@ async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
 async def test_an_equal_call_that_came_while_its_process_loaded_is_a_repeat(
     the_desk: Desk, clock: Clock, tmp_path: Path
 ) -> None:
-    """Nobody read it then, so it may have come before the first was answered. What comes after the first answer did not."""
-    began = clock()
+    """Nobody read it then, so it may have come before the first was answered. What the process waited for did not."""
+    began, one = clock(), Journal(tmp_path / "journal", clock=clock)
     clock.advance(seconds=1)
-    one, other = (Journal(tmp_path / "journal", clock=clock) for _ in range(2))
-    other.came_since = began
-    async with agent_of(the_desk, one) as first, agent_of(the_desk, other) as second:
-        arguments = (await ground(first))["add_comment"]
-        bodies = [await called(agent, "add_comment", arguments) for agent in (first, second)]
-        are_one(bodies)
-        clock.advance(seconds=1)
-        assert (await called(second, "add_comment", arguments))["outcome"] == "committed"
+    async with agent_of(the_desk, one) as agent, client_of(the_desk, one) as client:
+        again = AddComment(**(await ground(agent))["add_comment"])
+        await called(agent, "add_comment", again.model_dump(exclude_none=True))
+        outcomes = list[str | None]()
+        for came in (began, None):
+            clock.advance(seconds=1)
+            async with one.calling("add_comment", "", None, came=came):
+                outcomes.append((await client.deliver(again)).outcome)
+    assert outcomes == ["replayed", "committed"]
     await one.close()
-    await other.close()
+
+
+@pytest.mark.slow
+async def test_the_first_write_of_a_server_that_has_waited_for_its_host_is_no_repeat(
+    the_desk: Desk, tmp_path: Path
+) -> None:
+    async with (
+        over_sockets(passes, httpx2.ASGITransport(the_desk, raise_app_exceptions=False)) as vendor,
+        agents_over(tmp_path, "two processes", vendor) as (one, two),
+    ):
+        arguments = (await ground(one))["add_comment"]
+        await called(two, "list_issues", {})
+        bodies = [await called(agent, "add_comment", arguments) for agent in (one, two)]
+    assert [body["outcome"] for body in bodies] == ["committed"] * 2
+
+
+async def test_a_write_that_nobody_waited_for_makes_an_equal_one_of_the_next_minutes_a_repeat(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    """Who was cut off did not hear of it, and asks again."""
+    journal = Journal(tmp_path / "journal", clock=clock)
+    async with agent_of(the_desk, journal) as agent, client_of(the_desk, journal) as client:
+        comment = AddComment(**(await ground(agent))["add_comment"])
+        cut_off, outcomes = Answer(), list[str | None]()
+        async with journal.calling("add_comment", "", None, when_answered=cut_off.when_gone):
+            cut_off.gone()
+            outcomes.append((await client.deliver(comment)).outcome)
+        for minutes in (1, 10):
+            clock.advance(minutes=minutes)
+            async with journal.calling("add_comment", "", None):
+                outcomes.append((await client.deliver(comment)).outcome)
+    assert outcomes == ["committed", "replayed", "committed"]
+    assert journal._unanswered._calls == []
+    await journal.close()
+
+
+async def test_what_nobody_was_answered_is_forgotten_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unanswered = Unanswered(tmp_path / "unanswered")
+    with unanswered.call(Answer().when_gone):
+        unanswered.add("old")
+        unanswered.add("new")
+    os.utime(unanswered.folder / "old", (0, 0))
+    later = time.monotonic() + SWEEP_S
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with unanswered.call(Answer().when_gone) as (_, beside, elsewhere):
+        assert (beside, elsewhere) == ((), {"new"})
 
 
 @pytest.mark.slow

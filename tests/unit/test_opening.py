@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,24 @@ async def test_the_same_requests_are_answered_before_the_server_is_there_and_onc
         {"jsonrpc": "2.0", "id": "b", "result": LISTED},
     ]
     assert await host.works(GREETED, LISTED, {}) == [False, False, True]
+    host.close()
+
+
+async def test_what_came_before_the_server_read_is_told_from_what_it_waited_for(known: Path) -> None:
+    host = Host(known)
+    assert host.opening.came is None
+    host.says(request(1, "initialize", HELLO), READY, request(2, "tools/list", {}))
+    before = datetime.now(UTC)
+    host.answered_ahead()
+    host.says(request(3, "tools/call"))
+    await host.works(GREETED, LISTED, {})
+    assert host.opening.came is not None
+    assert before <= host.opening.came <= datetime.now(UTC)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host.works, {})
+        await anyio.wait_all_tasks_blocked()
+        host.says(request(4, "tools/call"))
+    assert host.opening.came is None
     host.close()
 
 

@@ -53,7 +53,7 @@ async def serve_stdio(settings: Settings, opening: Opening) -> None:
         from calltriage.server.transports import stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
     async with (
         ended_by_signals() as ending,
-        open_server(settings, over_stdio=True, since=opening.began) as (server, *_),
+        open_server(settings, over_stdio=True) as (server, *_),
     ):
         with anyio.CancelScope() as serving:
             ending.then(serving.cancel, stdio.DRAIN_SECONDS)

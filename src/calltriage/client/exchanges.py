@@ -41,15 +41,8 @@ class Exchanges:
         breaker = self._endpoints[operation.api].breaker
         if breaker is None or not guarded:
             return await self._exchange_noted(operation, deadline)
-        breaker.enter(is_write=operation.effect is not Effect.READ)
-        failed: BaseException | None = None
-        try:
+        with breaker.around(is_write=operation.effect is not Effect.READ):
             return await self._exchange_noted(operation, deadline)
-        except BaseException as error:
-            failed = error
-            raise
-        finally:
-            breaker.leave(failed)
 
     @asynccontextmanager
     async def stream(self, operation: Operation[object]) -> AsyncGenerator[Fetch]:

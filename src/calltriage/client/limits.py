@@ -119,14 +119,26 @@ class Breaker:
     _open_until: float | None = field(default=None, init=False)
     _probing: bool = field(default=False, init=False)
 
-    def enter(self, *, is_write: bool) -> None:
-        """Ask to begin an exchange, which `leave` ends. Raises Unreachable, with the time to wait, when it may not begin."""
+    @contextmanager
+    def around(self, *, is_write: bool) -> Generator[None]:
+        """Around one exchange. Raises Unreachable, with the time to wait, when it may not begin."""
+        is_probe, failed = self._enter(is_write=is_write), None
+        try:
+            yield
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            self._leave(failed, is_probe=is_probe)
+
+    def _enter(self, *, is_write: bool) -> bool:
+        """Whether an exchange that begins is the probe."""
         if self._open_until is None:
-            return
+            return False
         wait = self._open_until - anyio.current_time()
         if wait <= 0 and not self._probing:
             self._probing = True
-            return
+            return True
         raise Unreachable(
             "The API failed again and again and is left alone for a moment. Nothing was sent; wait, then call again.",
             code="circuit_open",
@@ -134,16 +146,18 @@ class Breaker:
             outcome="not_committed" if is_write else None,
         )
 
-    def leave(self, error: BaseException | None) -> None:
-        """Say how an exchange that had entered ended; an error that is not the API's doing counts for nothing."""
+    def _leave(self, error: BaseException | None, *, is_probe: bool) -> None:
+        """Take in how an exchange ended. An error that is not the API's doing counts for nothing, nor does an
+        exchange that began before the API was left alone and ends while it is."""
         silent, failed = isinstance(error, Unreachable), isinstance(error, Unreachable | ServerFailure)
-        if error is not None and not isinstance(error, CallError):  # cancelled: it proves nothing
+        proves_nothing = error is not None and not isinstance(error, CallError)  # cancelled
+        if is_probe:
             self._probing = False
+        if proves_nothing or (self._open_until is not None and not is_probe):
             return
-        if self._probing or not failed:
+        if is_probe or not failed:
             self._silent = 0
-        if self._probing:
-            self._probing = False
+        if is_probe:
             self._open_until = anyio.current_time() + self.rest_s if failed else None
             self._recent.clear()
             return

@@ -53,7 +53,7 @@ class Call:
         former: names under which earlier versions noted the caller.
         strangers: names in their rows that may be the caller's, since they held credentials that may have changed.
         writes: ids of its writes.
-        beside: those of the calls of this process that were not answered when it came.
+        beside: those of the calls of this process that had not ended when it came.
         elsewhere: those of any process whose answers had not gone out when it came.
         came: when it came.
         arrived: number of the journal's last row soon after; None for writes without a tool call.

@@ -70,8 +70,6 @@ class Journal:
         former: names under which earlier versions noted callers, by their names now; by default they noted none.
         former_organisation: what they would call the organisation with the present credentials; by default the same.
         former_others: what they called others, whose keys are not this one's.
-        came_since: when the process began to load. Its first calls may have come then: nobody read them. Set by a server
-            whose host writes to it before it is loaded.
     """
 
     folder: Path
@@ -83,7 +81,6 @@ class Journal:
     former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     former_organisation: str | None = field(default=None, repr=False)
     former_others: tuple[str, ...] = ()
-    came_since: datetime | None = None
     database: Database = field(init=False)
     _standings: Standings = field(init=False, repr=False)
     _unanswered: Unanswered = field(init=False, repr=False)
@@ -171,13 +168,20 @@ class Journal:
 
     @asynccontextmanager
     async def calling(
-        self, tool: str, who: str, key: str | None, when_answered: When = at_once
+        self,
+        tool: str,
+        who: str,
+        key: str | None,
+        *,
+        when_answered: When = at_once,
+        came: datetime | None = None,
     ) -> AsyncGenerator[Call]:
         """Around a tool call: the writes in it are its own. Calls with one key go one after the other.
 
         `when_answered` is given what is to be done once the answer has gone out; by default the call ends with this block.
+        `came` is when the call came at the earliest; by default it comes now.
         """
-        came = self.came_since or self.clock()
+        came = came or self.clock()
         with self._unanswered.call(when_answered) as (writes, beside, elsewhere):
             salt = await self._digest_key()
             arrived, _ = await self._read(head_of)
@@ -195,7 +199,6 @@ class Journal:
             )
             async with self._in_turn(call):
                 yield call
-            self.came_since = None
 
     @asynccontextmanager
     async def _in_turn(self, call: Call) -> AsyncGenerator[None]:
@@ -304,7 +307,6 @@ class Journal:
         of earlier versions' callers, too."""
         if self._salt is None:
             found = await self._read(facts)
-            await anyio.to_thread.run_sync(self._unanswered.drop_old)
             self._earlier = frozenset(filter(None, found["earlier callers"].split(",")))
             self._salt = bytes.fromhex(found["salt"])
         return self._salt

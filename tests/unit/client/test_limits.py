@@ -103,6 +103,8 @@ async def test_a_turn_that_would_come_after_the_deadline_is_told_and_nothing_is_
 
 # The breaker
 
+NO_ANSWER = Unreachable("no answer", code="unreachable")
+
 
 async def test_five_exchanges_without_an_answer_open_it_and_it_says_how_long_to_wait() -> None:
     async with client_of(
@@ -122,10 +124,37 @@ def test_it_says_ten_seconds_whatever_the_clock_stands_at(monkeypatch: pytest.Mo
     monkeypatch.setattr("anyio.current_time", lambda: 12.372600247635424)  # as a float, ten seconds later is 2e-15 more
     breaker = Breaker()
     for _ in range(5):
-        breaker.leave(Unreachable("no answer", code="unreachable"))
+        ends(breaker, NO_ANSWER)
     with pytest.raises(Unreachable) as raised:
-        breaker.enter(is_write=False)
+        ends(breaker)
     assert raised.value.retry_after_s == 10
+
+
+def ends(breaker: Breaker, error: BaseException | None = None) -> None:
+    """An exchange, and how it ends."""
+    with suppress(*([type(error)] if error else [])), breaker.around(is_write=False):
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("late", [NO_ANSWER, KeyboardInterrupt(), None])
+def test_an_exchange_from_before_the_rest_says_nothing_of_the_probe(
+    monkeypatch: pytest.MonkeyPatch, late: BaseException | None
+) -> None:
+    now, breaker = [0.0], Breaker()
+    monkeypatch.setattr("anyio.current_time", lambda: now[0])
+    probe = breaker.around(is_write=False)
+    with suppress(*([type(late)] if late else [])), breaker.around(is_write=False):
+        for _ in range(5):
+            ends(breaker, NO_ANSWER)
+        now[0] = 11.0
+        probe.__enter__()
+        if late is not None:
+            raise late
+    with pytest.raises(Unreachable, match="left alone"):
+        ends(breaker)  # the probe is out still
+    probe.__exit__(None, None, None)
+    ends(breaker)
 
 
 async def test_more_than_half_of_twenty_failed_opens_it() -> None:

@@ -166,9 +166,11 @@ async def performed(
             raise Rejected("No journal is kept here, so no key is known.", field=ARGUMENT, outcome="not_committed")
         if tool.effect is Effect.READ or work.server.journal is None:
             return await act()
-        when_answered = at_once if caller.answer is None else caller.answer.when_gone
-        async with work.server.journal.calling(tool.tool_name(), caller.who, key, when_answered) as call:
-            body = await act() if key is None else await work.server.journal.once(call, arguments, act)
+        answer = caller.answer
+        when, came = (at_once, None) if answer is None else (answer.when_gone, answer.came)
+        name, journal = tool.tool_name(), work.server.journal
+        async with journal.calling(name, caller.who, key, when_answered=when, came=came) as call:
+            body = await act() if key is None else await journal.once(call, arguments, act)
         return noting(tool, body, UNRECORDED) if call.unrecorded else body
 
 

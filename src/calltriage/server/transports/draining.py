@@ -84,7 +84,7 @@ class _Traffic:
             if self._opening is not None and message.method in ASKED_FIRST:
                 self._opening.asked(message.model_dump(by_alias=True, exclude_unset=True))
             self._unanswered[str(message.id)] += 1
-            self._answers.setdefault(str(message.id), Answer())
+            self._answers.setdefault(str(message.id), Answer(None if self._opening is None else self._opening.came))
         elif isinstance(message, JSONRPCResponse | JSONRPCError):
             self._questions.pop(str(message.id), None)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
