@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import DESK_URL, KEY
 from generated import COMMON, RARE, fill
-from million_calls import ABSENT, filled
-from million_calls import COMMON as COMMON_SAID
-from million_calls import RARE as RARE_SAID
+from many_calls import ABSENT, filled
+from many_calls import COMMON as COMMON_SAID
+from many_calls import RARE as RARE_SAID
 from rates import rates
 
 from calltriage.desk.app import Desk
