@@ -1,4 +1,4 @@
-"""Agents before a vendor that answers as the test says."""
+"""Agents and clients before a vendor that answers as the test says."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx2
-from conftest import endpoints_to
+import pytest
+from conftest import DESK_URL, KEY, endpoints_to
+from faults import Scripted, Step
 from mcp.client import Client
+from pydantic import SecretStr
 
+from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
+from calltriage.client.credentials import ApiKey, Endpoint
+from calltriage.errors import CallError
 from calltriage.offering import ALL
+from calltriage.operations.base import Api, Operation
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 
@@ -51,3 +59,19 @@ async def agent_before(answer: Answer) -> AsyncGenerator[Client]:
         Client(build_server(client, version="0", tools=select([ALL]))) as agent,
     ):
         yield agent
+
+
+@asynccontextmanager
+async def client_of(*script: Step, **limits: Any) -> AsyncGenerator[tuple[ApiClient, Scripted]]:
+    """A client of the triage API alone, whose vendor follows the script; and that vendor."""
+    vendor = Scripted(*script)
+    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), vendor, **limits)
+    async with open_client({Api.TRIAGE: endpoint}) as client:
+        yield client, vendor
+
+
+async def failure_of(client: ApiClient, operation: Operation[Any]) -> CallError:
+    """The error that the operation ends in."""
+    with anyio.fail_after(20), pytest.raises(CallError) as caught:
+        await client.send(operation)
+    return caught.value

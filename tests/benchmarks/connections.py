@@ -14,37 +14,27 @@ import http.client
 import json
 import os
 import socket
-import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
 from urllib.parse import urlsplit
 
-from files import MIB, OURS, DeskOnAPort, answer, memory
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from contenders import OVER_HTTP, inside
+from files import MIB, Attachments
+from processes import HEADERS, OverHttp, Process, desk_on_a_port
 
 SETTLE = 20.0
 """Seconds after which memory is read: time to work out all answers."""
 ISSUES, LONG = 100, "word " * 1800
 """Issues of a long list, and the description of each."""
-MCP = {
-    "content-type": "application/json",
-    "accept": "application/json, text/event-stream",
-    "mcp-protocol-version": "2025-11-25",
-}
-
-
-def tool(url: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The result of a tool call over HTTP."""
-    params = {"name": name, "arguments": arguments}
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body, MCP)) as response:
-        text = response.read().decode()
-    return json.loads(text.partition("data: ")[2] or text)["result"]
 
 
 def kept_against_new(url: str, method: str, body: bytes | None, headers: dict[str, str], count: int) -> str:
@@ -71,12 +61,12 @@ def kept_against_new(url: str, method: str, body: bytes | None, headers: dict[st
     )
 
 
-def unread(process: subprocess.Popen[bytes], asked: Callable[[], tuple[str, bytes]], count: int) -> str:
+def unread(process: Process, asked: Callable[[], tuple[str, bytes]], count: int) -> str:
     """MiB that answers hold while nobody reads them, and that are left when their clients have gone.
 
     `asked` gives the address and a request.
     """
-    before = memory(process, "VmRSS")
+    before = process.memory()
     held: list[socket.socket] = []
     for _ in range(count):
         url, request = asked()
@@ -87,11 +77,11 @@ def unread(process: subprocess.Popen[bytes], asked: Callable[[], tuple[str, byte
         one.sendall(request)
         held.append(one)
     time.sleep(SETTLE)
-    during = memory(process, "VmRSS") - before
+    during = process.memory() - before
     for one in held:
         one.close()
     time.sleep(2.0)
-    return f"{during:.0f} MiB while held, {memory(process, 'VmRSS') - before:.0f} MiB after"
+    return f"{during:.0f} MiB while held, {process.memory() - before:.0f} MiB after"
 
 
 def downloading(link: Callable[[], str]) -> Callable[[], tuple[str, bytes]]:
@@ -121,65 +111,46 @@ def listing(url: str, method: str, body: bytes, headers: dict[str, str]) -> Call
 
 
 def of_the_server(folder: Path, asked: argparse.Namespace) -> None:
-    environment = dict(os.environ) | {"CALLTRIAGE_DATA_DIR": str(folder), "CALLTRIAGE_WRITES_PER_MINUTE": "0"}
-    command = [*OURS, "serve", "--http", "--port", "0", "--toolsets", "all"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
+    server = OverHttp(replace(inside(), http=[*OVER_HTTP, "--toolsets", "all"]), folder)
+    url = f"http://127.0.0.1:{server.port}/mcp"
     try:
-        assert process.stderr is not None
-        url = process.stderr.readline().decode().split()[2]
         ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
-        print(f"serve --http, ping: {kept_against_new(url, 'POST', ping, MCP, asked.requests)}")
+        print(f"serve --http, ping: {kept_against_new(url, 'POST', ping, HEADERS, asked.requests)}")
         for number in range(ISSUES):
-            new = {
-                "title": f"{number} {os.urandom(8).hex()}",
-                "severity": "low",
-                "category": "Bug",
-                "description": LONG,
-            }
-            tool(url, "create_issue", {**new, "on_duplicate": "create"})
+            title = f"{number} {os.urandom(8).hex()}"
+            new = {"title": title, "severity": "low", "category": "Bug", "description": LONG}
+            server.call("create_issue", **new, on_duplicate="create")
         params = {"name": "list_issues", "arguments": {"limit": ISSUES}}
         call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
-        lists = unread(process, listing(url, "POST", call, MCP), asked.downloads)
+        lists = unread(server, listing(url, "POST", call, HEADERS), asked.downloads)
         print(f"serve --http, {asked.downloads} unread lists of {ISSUES} long issues: {lists}")
-        offer = tool(url, "create_attachment", {"upload": "new"})["structuredContent"]["upload"]
+        offer = server.call("create_attachment", upload="new")["upload"]
         put = urllib.request.Request(offer["url"], os.urandom(asked.mib * MIB), method="PUT")
         urllib.request.urlopen(put).read()
-        made = tool(url, "create_attachment", {"upload": offer["handle"], "name": "large.bin"})["structuredContent"]
+        made = server.call("create_attachment", upload=offer["handle"], name="large.bin")
 
         def link() -> str:
-            content = tool(url, "download_attachment", {"attachment_id": made["id"]})["content"]
+            params = {"name": "download_attachment", "arguments": {"attachment_id": made["id"]}}
+            content = server.ask("tools/call", params)["content"]
             return next(block["uri"] for block in content if block["type"] == "resource_link")
 
-        print(
-            f"serve --http, {asked.downloads} unread downloads: {unread(process, downloading(link), asked.downloads)}"
-        )
+        downloads = unread(server, downloading(link), asked.downloads)
+        print(f"serve --http, {asked.downloads} unread downloads: {downloads}")
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
 
 
 def of_the_desk(folder: Path, asked: argparse.Namespace) -> None:
-    key = "benchmark-key-0123456789-0123456789"
-    environment = dict(os.environ) | {"CALLTRIAGE_DATA_DIR": str(folder), "CALLTRIAGE_DESK_API_KEY": key}
-    desk = DeskOnAPort(environment)
-    try:
-        listed = kept_against_new(f"{desk.url}/v1/triage/issues", "GET", None, {"authorization": key}, asked.requests)
-        print(f"desk serve, list of issues: {listed}")
-        issues = listing(f"{desk.url}/v1/triage/issues?limit={ISSUES}", "GET", b"", {"authorization": key})
-        lists = unread(desk.process, issues, asked.downloads)
+    """The same data folder, served by a desk."""
+    with desk_on_a_port(folder) as desk:
+        address, key = f"{desk.url}/v1/triage/issues", {"authorization": desk.key}
+        print(f"desk serve, list of issues: {kept_against_new(address, 'GET', None, key, asked.requests)}")
+        lists = unread(desk, listing(f"{address}?limit={ISSUES}", "GET", b"", key), asked.downloads)
         print(f"desk serve, {asked.downloads} unread lists of {ISSUES} long issues: {lists}")
-        page = answer(f"{desk.url}/attachments/2023-03", desk.headers)
-        one = page["_embedded"]["list"][0]["id"]
-
-        def link() -> str:
-            return answer(f"{desk.url}/attachments/2023-03/{one}/download-link", desk.headers)["url"]
-
-        print(
-            f"desk serve, {asked.downloads} unread downloads: {unread(desk.process, downloading(link), asked.downloads)}"
-        )
-    finally:
-        desk.process.terminate()
-        desk.process.wait()
+        attachments = Attachments(desk)
+        one = attachments.get()["_embedded"]["list"][0]["id"]
+        downloads = unread(desk, downloading(lambda: attachments.link(one)), asked.downloads)
+        print(f"desk serve, {asked.downloads} unread downloads: {downloads}")
 
 
 def main() -> None:

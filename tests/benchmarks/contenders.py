@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,14 @@ class Contender:
     http: Sequence[str] = ()
     has_own_desk: bool = False
 
-    def environment(self, folder: Path, **more: str) -> dict[str, str]:
+    def environment(self, folder: Path) -> dict[str, str]:
         """The whole environment of its process, with a home and a data folder of its own."""
         home = {"HOME": str(folder), "CALLTRIAGE_DATA_DIR": str(folder / "data")}
-        return {"PATH": os.environ["PATH"], **home, **self.settings, **more}
+        return {"PATH": os.environ["PATH"], **home, **self.settings}
+
+    def with_settings(self, **more: str) -> Contender:
+        """The same server, started with more settings."""
+        return replace(self, settings={**self.settings, **more})
 
 
 Made = Callable[[DeskAddress], Contender]

@@ -26,18 +26,13 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from run import Server
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from contenders import Contender, DeskAddress, inside
+from contenders import on_a_port as to_a_desk
+from processes import DeskOnAPort, OverStdio, desk_on_a_port
 
 MIB = 2**20
-OURS = [sys.executable, "-m", "calltriage"]
-
-
-def memory(process: subprocess.Popen[bytes], field: str) -> float:
-    """MiB of a process: VmRSS now, VmHWM at most so far."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise LookupError(field)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -66,28 +61,28 @@ def answer(url: str, headers: dict[str, str], body: bytes | None = None) -> Any:
         return json.loads(response.read())
 
 
-class DeskOnAPort:
-    """`calltriage desk serve` in a process of its own, and a token for it."""
+class Attachments:
+    """The attachments side of a desk on a port, and a token for it."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        command = [*OURS, "desk", "serve", "--port", "0"]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
-        assert self.process.stderr is not None
-        self.url = self.process.stderr.readline().decode().split()[2]
-        pair = base64.b64encode(f"desk:{environment['CALLTRIAGE_DESK_API_KEY']}".encode()).decode()
+    def __init__(self, desk: DeskAddress) -> None:
+        self._url = f"{desk.url}/attachments/2023-03"
+        pair = base64.b64encode(f"{desk.client_id}:{desk.key}".encode()).decode()
         form = urllib.parse.urlencode({"grant_type": "client_credentials"}).encode()
-        token = answer(f"{self.url}/oauth/token", {"authorization": f"Basic {pair}"}, form)["access_token"]
-        self.headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        token = answer(f"{desk.url}/oauth/token", {"authorization": f"Basic {pair}"}, form)["access_token"]
+        self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+
+    def get(self, path: str = "") -> Any:
+        return answer(f"{self._url}{path}", self._headers)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return answer(f"{self.url}/attachments/2023-03{path}", self.headers, json.dumps(body).encode())
+        return answer(f"{self._url}{path}", self._headers, json.dumps(body).encode())
 
     def delete(self, attachment_id: str) -> None:
-        url = f"{self.url}/attachments/2023-03/{attachment_id}"
-        urllib.request.urlopen(urllib.request.Request(url, headers=self.headers, method="DELETE")).close()
+        request = urllib.request.Request(f"{self._url}/{attachment_id}", headers=self._headers, method="DELETE")
+        urllib.request.urlopen(request).close()
 
     def link(self, attachment_id: str) -> str:
-        return answer(f"{self.url}/attachments/2023-03/{attachment_id}/download-link", self.headers)["url"]
+        return self.get(f"/{attachment_id}/download-link")["url"]
 
 
 def curl(*arguments: str) -> None:
@@ -95,57 +90,54 @@ def curl(*arguments: str) -> None:
 
 
 def by_curl(folder: Path, file: Path, desk: DeskOnAPort) -> dict[str, float]:
-    idle = memory(desk.process, "VmRSS")
-    link = desk.post("/upload-link", {})
+    attachments = Attachments(desk)
+    idle = desk.memory()  # what the first request costs is not counted
+    link = attachments.post("/upload-link", {})
     put = timed(lambda: curl("-T", str(file), link["url"]))
-    made = desk.post("", {"name": "by-curl.bin", "request_id": link["request_id"]})
+    made = attachments.post("", {"name": "by-curl.bin", "request_id": link["request_id"]})
     got = folder / "by-curl.bin"
-    url = desk.link(made["id"])
+    url = attachments.link(made["id"])
     get = timed(lambda: curl("-o", str(got), url))
     got.unlink()
-    desk.delete(made["id"])  # equal bytes would be compared when they come again
+    attachments.delete(made["id"])  # equal bytes would be compared when they come again
     os.sync()
-    return {"in": put, "out": get, "memory of the desk": memory(desk.process, "VmHWM") - idle}
+    return {"in": put, "out": get, "memory of the desk": desk.memory("VmHWM") - idle}
 
 
-def by_tool(folder: Path, file: Path, sha256: str, environment: dict[str, str]) -> dict[str, float]:
-    server, out = Server(OURS, str(folder), environment), folder / "out"
+def by_tool(folder: Path, file: Path, sha256: str, contender: Contender) -> dict[str, float]:
+    home, out = folder / "server", folder / "out"
+    server = OverStdio(contender, home)
     try:
         server.call("create_attachment", name="small.txt", text="warm")
-        idle = memory(server.process, "VmRSS")
+        idle = server.memory()
         made: list[dict[str, Any]] = []
         put = timed(lambda: made.append(server.call("create_attachment", path=str(file))))
         assert made[0]["sha256"] == sha256
         out.mkdir()
-        get = timed(lambda: made.append(server.call("download_attachment", attachment_id=made[0]["id"], save_to="out")))
+        fetch = {"attachment_id": made[0]["id"], "save_to": str(out)}
+        get = timed(lambda: made.append(server.call("download_attachment", **fetch)))
         assert made[1]["sha256"] == sha256
-        return {"in": put, "out": get, "memory of the server": memory(server.process, "VmHWM") - idle}
+        return {"in": put, "out": get, "memory of the server": server.memory("VmHWM") - idle}
     finally:
         server.stop()
         shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(environment["CALLTRIAGE_DATA_DIR"], ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
-def on_a_port(folder: Path, file: Path, sha256: str, environment: dict[str, str]) -> dict[str, dict[str, float]]:
+def on_a_port(folder: Path, file: Path, sha256: str, settings: dict[str, str]) -> dict[str, dict[str, float]]:
     """`curl` and the tools to one and the same desk."""
-    data = folder / "desk-on-a-port"
-    desk = DeskOnAPort({**environment, "CALLTRIAGE_DATA_DIR": str(data)})
-    vendor = {
-        "CALLTRIAGE_TALKDESK_CLIENT_ID": "desk",
-        "CALLTRIAGE_TALKDESK_CLIENT_SECRET": environment["CALLTRIAGE_DESK_API_KEY"],
-        "CALLTRIAGE_TALKDESK_BASE_URL": desk.url,
-        "CALLTRIAGE_TALKDESK_TOKEN_URL": f"{desk.url}/oauth/token",
-        "CALLTRIAGE_DATA_DIR": str(folder / "server"),
-    }
+    place = folder / "desk-on-a-port"
+    place.mkdir()
     try:
-        return {
-            "curl to a desk on a port": by_curl(folder, file, desk),
-            "tool, client, that desk on its port": by_tool(folder, file, sha256, {**environment, **vendor}),
-        }
+        with desk_on_a_port(place, **settings) as desk:
+            return {
+                "curl to a desk on a port": by_curl(folder, file, desk),
+                "tool, client, that desk on its port": by_tool(
+                    folder, file, sha256, to_a_desk(desk).with_settings(**settings)
+                ),
+            }
     finally:
-        desk.process.terminate()
-        desk.process.wait(30)
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def main() -> None:
@@ -157,10 +149,8 @@ def main() -> None:
         folder = Path(name)
         file = folder / "large.bin"
         sha256 = filled(file, given.mib)
-        environment = {
-            "PATH": os.environ["PATH"],
+        settings = {
             "CALLTRIAGE_MAX_FILE_MIB": str(given.mib),
-            "CALLTRIAGE_DESK_API_KEY": "benchmark-key-0123456789",
             "CALLTRIAGE_TOOLSETS": "all",
             "CALLTRIAGE_ALLOWED_ROOTS": str(folder),
             "CALLTRIAGE_DEADLINE_S": "600",
@@ -169,10 +159,8 @@ def main() -> None:
         (folder / "copy.bin").unlink()
         ways = {
             "cp": {"in": copied, "out": copied},
-            **on_a_port(folder, file, sha256, environment),
-            "tool, client, desk inside": by_tool(
-                folder, file, sha256, {**environment, "CALLTRIAGE_DATA_DIR": str(folder / "inside")}
-            ),
+            **on_a_port(folder, file, sha256, settings),
+            "tool, client, desk inside": by_tool(folder, file, sha256, inside().with_settings(**settings)),
         }
     print(f"{given.mib} MiB, each with its bytes on the disk")
     for way, figures in ways.items():

@@ -4,7 +4,8 @@ uv run --group dev python tests/benchmarks/growth.py [--sizes 10000 100000 10000
 
 The desks are filled first, those with issues and those with calls; with --folder they are kept there and used again. Each
 figure is the minimum of so many rounds through the desk's HTTP in this process, in milliseconds, the sizes in turn. Unit
-costs are of the operations of rates.py at 64 under way, and bytes of files divided by what is in them.
+costs are bytes of files divided by what is in them. What one process writes is the rate of the slowest of
+these writes at 64 under way, measured anew by rates.py, which prints all rates when it is run itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -29,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import DESK_URL, KEY
 from generated import COMMON, RARE, fill
-from million_calls import ABSENT, filled
-from million_calls import COMMON as COMMON_SAID
-from million_calls import RARE as RARE_SAID
+from many_calls import ABSENT, filled
+from many_calls import COMMON as COMMON_SAID
+from many_calls import RARE as RARE_SAID
 from rates import rates
 
 from calltriage.desk.app import Desk
@@ -96,12 +98,29 @@ def bytes_each(folder: Path, size: int, kind: str) -> float:
     return sum(file.stat().st_size for file in files) / size
 
 
-async def unit_costs(folder: Path, count: int) -> dict[str, float]:
-    """Operations a second through client, journal and desk, by operation; and bytes of the journal for each write."""
-    place = folder / "rates"
-    found = {name: rate for name, (rate, _) in (await rates(place, count, 64)).items()}
-    size = sum(file.stat().st_size for file in place.glob(f"{JOURNAL}*"))
-    return {**found, "journal": size / (count * (len(found) - 1) + count + 1)}
+@dataclass(frozen=True)
+class Costs:
+    """What units cost.
+
+    Attributes:
+        slowest: the rate of the slowest of a call's writes, a second, through client, journal and desk.
+        of_write: bytes of the journal.
+        of_issue: bytes of the database.
+        of_call: bytes of the database.
+    """
+
+    slowest: float
+    of_write: float
+    of_issue: float
+    of_call: float
+
+
+async def of_writes(folder: Path, count: int) -> tuple[float, float]:
+    """The rate of the slowest of a call's writes, and bytes of the journal for each write."""
+    found = {name: rate for name, (rate, _) in (await rates(folder, count, 64)).items()}
+    size = sum(file.stat().st_size for file in folder.glob(f"{JOURNAL}*"))
+    slowest = min(found[name] for name in ("attach", "flag", "comment", "create"))
+    return slowest, size / (count * (len(found) - 1) + count + 1)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -114,29 +133,26 @@ def flat_table(found: dict[str, list[float]], sizes: Sequence[int]) -> str:
     return table(["milliseconds", *(f"{size:,}" for size in sizes), "last / first"], rows)
 
 
-def unit_table(costs: dict[str, float], of_issue: float, of_call: float) -> str:
-    names = [name for name in costs if name != "journal"]
-    rows = [[f"{name}, a second, one process", f"{costs[name]:,.0f}"] for name in names]
-    rows += [
-        ["bytes of the journal, a write", f"{costs['journal']:,.0f}"],
-        ["bytes of the database, an issue without calls", f"{of_issue:,.0f}"],
-        ["bytes of the database, a call of 20 turns", f"{of_call:,.0f}"],
+def unit_table(costs: Costs) -> str:
+    rows = [
+        ["bytes of the journal, a write", f"{costs.of_write:,.0f}"],
+        ["bytes of the database, an issue without calls", f"{costs.of_issue:,.0f}"],
+        ["bytes of the database, a call of 20 turns", f"{costs.of_call:,.0f}"],
     ]
     return table(["unit", "measured"], rows)
 
 
-def day_table(costs: dict[str, float], of_issue: float, of_call: float) -> str:
+def day_table(costs: Costs) -> str:
     """What days of different sizes ask of one process and one database."""
-    slowest = min(costs[name] for name in ("attach", "flag", "comment", "create"))
 
     def row(name: str, of_day: Callable[[int], str]) -> list[str]:
         return [name, *(of_day(calls) for calls in DAYS)]
 
     rows = [
         row("writes a second, on average", lambda calls: f"{calls * SHARE * WRITES / 86_400:,.1f}"),
-        row("share of what one process writes", lambda calls: f"{calls * SHARE * WRITES / 86_400 / slowest:.1%}"),
-        row("database, GB a day", lambda calls: f"{calls * (of_call + SHARE * of_issue) / 1e9:,.1f}"),
-        row("journal, GB a day", lambda calls: f"{calls * SHARE * WRITES * costs['journal'] / 1e9:,.2f}"),
+        row("share of what one process writes", lambda calls: f"{calls * SHARE * WRITES / 86_400 / costs.slowest:.1%}"),
+        row("database, GB a day", lambda calls: f"{calls * (costs.of_call + SHARE * costs.of_issue) / 1e9:,.1f}"),
+        row("journal, GB a day", lambda calls: f"{calls * SHARE * WRITES * costs.of_write / 1e9:,.2f}"),
         row("audio in a bucket at 1 MB a call, GB a day", lambda calls: f"{calls / 1000:,.0f}"),
     ]
     return table(["calls a day", *(f"{calls:,}" for calls in DAYS)], rows)
@@ -148,10 +164,10 @@ async def main(given: argparse.Namespace) -> None:
         folder = given.folder or Path(made)
         found = await flatness(folder, given.sizes, given.rounds)
         print(flat_table(found, given.sizes), end="\n\n")
-        costs = await unit_costs(Path(made), given.operations)
-        sized = [bytes_each(folder, given.sizes[-1], kind) for kind in ("issues", "calls")]
-    print(unit_table(costs, *sized), end="\n\n")
-    print(day_table(costs, *sized))
+        writes = await of_writes(Path(made) / "rates", given.operations)
+        costs = Costs(*writes, *(bytes_each(folder, given.sizes[-1], kind) for kind in ("issues", "calls")))
+    print(unit_table(costs), end="\n\n")
+    print(day_table(costs))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def of_the_server(folder: Path, calls: int) -> list[tuple[str, float]]:
     server = OverStdio(inside(), folder / "server")
     try:
         new = {"title": "A call to look into", "severity": "high", "category": "Dialogue", "on_duplicate": "create"}
-        made = server.ask("tools/call", {"name": "create_issue", "arguments": new})["structuredContent"]
+        made = server.call("create_issue", **new)
         sleep(SETTLE)
         found = [("server idle, its desk open", server.memory())]
         for step in range(1, STEPS + 1):
@@ -111,8 +111,7 @@ def blow_up_journal(data: Path, mib: float) -> None:
 def with_a_write(data: Path) -> None:
     """A data folder whose journal has a row."""
     server = OverStdio(inside(), data.parent)
-    new = {"title": "First", "severity": "low", "category": "Bug"}
-    server.ask("tools/call", {"name": "create_issue", "arguments": new})
+    server.call("create_issue", title="First", severity="low", category="Bug")
     server.stop()
 
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -40,7 +41,7 @@ def _result(message: dict[str, Any]) -> dict[str, Any]:
     return message["result"]
 
 
-class _Process:
+class Process:
     """A process, what it holds in memory and what it has used of a processor."""
 
     process: subprocess.Popen[bytes]
@@ -57,7 +58,18 @@ class _Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class OverStdio(_Process):
+class Server(Process):
+    """A server that answers requests, one after another."""
+
+    def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """The result of a tool that succeeds."""
+        return self.ask("tools/call", {"name": tool, "arguments": arguments})["structuredContent"]
+
+
+class OverStdio(Server):
     """A server over stdio, started and asked for its tools."""
 
     def __init__(self, server: Contender, folder: Path) -> None:
@@ -104,7 +116,7 @@ class OverStdio(_Process):
         _ended(self.process)
 
 
-class OverHttp(_Process):
+class OverHttp(Server):
     """A server over Streamable HTTP."""
 
     def __init__(self, server: Contender, folder: Path) -> None:
@@ -195,9 +207,16 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeskOnAPort(DeskAddress, Process):
+    """A desk on a port, and its process."""
+
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
-def desk_on_a_port(folder: Path, *more: str, **settings: str) -> Generator[DeskAddress]:
-    """`calltriage desk serve` with the sample calls, in a process of its own."""
+def desk_on_a_port(folder: Path, *more: str, **settings: str) -> Generator[DeskOnAPort]:
+    """`calltriage desk serve` with the sample calls, in a process of its own; its data folder is `data` in the folder."""
     key = "benchmark-key-0123456789-0123456789"
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "CALLTRIAGE_DATA_DIR": str(folder / "data"),
@@ -211,7 +230,7 @@ def desk_on_a_port(folder: Path, *more: str, **settings: str) -> Generator[DeskA
         found = re.search(r"at (http://\S+)", process.stderr.readline().decode())
         if found is None:
             raise Refused("the desk does not start")
-        yield DeskAddress(found[1], key)
+        yield DeskOnAPort(url=found[1], key=key, process=process)
     finally:
         process.terminate()
         _ended(process)

@@ -6,66 +6,22 @@ uv run --group dev python tests/benchmarks/run.py [--pairs 12] [--calls 300]
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import Any
 
-HERE = Path(__file__).parent
-BARE = [sys.executable, str(HERE / "bare_server.py")]
-OURS = [sys.executable, "-m", "calltriage"]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from contenders import bare, inside
+from processes import OverStdio
 
 THINKING = 3.0
 """Seconds from the list of tools to the first call, as a model takes them."""
 NEW = {"title": "T", "severity": "low", "category": "Bug", "on_duplicate": "create"}
-
-
-class Server:
-    """A server process, spoken to in raw JSON-RPC lines: no client library in the figures."""
-
-    def __init__(self, command: list[str], folder: str, more: dict[str, str] | None = None) -> None:
-        unbounded = {"CALLTRIAGE_WRITES_PER_MINUTE": "0"}
-        environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk", **unbounded, **(more or {})}
-        self.started = perf_counter()
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=environment,
-        )
-        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "0"}}
-        self.ask("initialize", hello)
-        self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        self.tools = self.ask("tools/list", {})["tools"]
-        self.listed_after = perf_counter() - self.started
-
-    def _write(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        self._write({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())["result"]
-
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        result = self.ask("tools/call", {"name": tool, "arguments": arguments})
-        assert not result.get("isError"), result
-        return result["structuredContent"]
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
 
 
 def paired(name: str, unit: float, ours: list[float], theirs: list[float]) -> float:
@@ -78,7 +34,7 @@ def paired(name: str, unit: float, ours: list[float], theirs: list[float]) -> fl
     return ratio
 
 
-STARTS: dict[str, tuple[bool, dict[str, str]]] = {
+STARTS: dict[str, tuple[bool, Mapping[str, str]]] = {
     "first start to tools/list answered": (True, {}),
     "… of vendors, with credentials": (True, {"CALLTRIAGE_BLAND_API_KEY": "benchmark-key-0123456789"}),
     "… of all tools": (True, {"CALLTRIAGE_TOOLSETS": "all"}),
@@ -92,13 +48,12 @@ def start_up(pairs: int, name: str) -> None:
     ours, theirs = list[float](), list[float]()
     with TemporaryDirectory() as folder:
         for number in range(pairs + 1):
-            for command, times in ((OURS, ours), (BARE, theirs)):
+            for contender, times in ((inside(), ours), (bare(), theirs)):
                 place = Path(folder, str(number if is_first else 0))
-                place.mkdir(exist_ok=True)
-                server = Server(command, str(place), settings)
+                server = OverStdio(contender.with_settings(**settings), place)
                 server.stop()
                 if number:  # the first pair warms the disk cache
-                    times.append(server.listed_after)
+                    times.append(server.started_in)
     paired(name, 1000, ours, theirs)
 
 
@@ -107,9 +62,7 @@ def first_call(pairs: int) -> None:
     first, second = list[float](), list[float]()
     with TemporaryDirectory() as folder:
         for number in range(pairs):
-            place = Path(folder, str(number))
-            place.mkdir()
-            server = Server(OURS, str(place))
+            server = OverStdio(inside(), Path(folder, str(number)))
             sleep(THINKING)
             for times in (first, second):
                 before = perf_counter()
@@ -124,11 +77,11 @@ def first_call(pairs: int) -> None:
 
 def overhead(calls: int) -> None:
     with TemporaryDirectory() as folder:
-        ours, bare = Server(OURS, folder), Server(BARE, folder)
+        ours, plain = OverStdio(inside(), Path(folder)), OverStdio(bare(), Path(folder))
         issue = ours.call("create_issue", title="A call to look into", severity="high", category="Dialogue")
         for _ in range(20):
             ours.call("get_issue", issue_id=issue["id"])
-            bare.call("get_issue", issue_id=issue["id"])
+            plain.call("get_issue", issue_id=issue["id"])
         measures: list[tuple[str, Callable[[], Any]]] = [
             ("get_issue by UUID, through client and desk", lambda: ours.call("get_issue", issue_id=issue["id"])),
             ("list_issues, first page", lambda: ours.call("list_issues")),
@@ -137,13 +90,13 @@ def overhead(calls: int) -> None:
         for name, act in measures:
             mine, theirs = list[float](), list[float]()
             for _ in range(calls):
-                for run, times in ((act, mine), (lambda: bare.call("get_issue", issue_id=issue["id"]), theirs)):
+                for run, times in ((act, mine), (lambda: plain.call("get_issue", issue_id=issue["id"]), theirs)):
                     before = perf_counter()
                     run()
                     times.append(perf_counter() - before)
             paired(name, 1000, mine, theirs)
         ours.stop()
-        bare.stop()
+        plain.stop()
 
 
 if __name__ == "__main__":

@@ -11,18 +11,18 @@ from urllib.parse import quote
 import httpx2
 import pytest
 from conftest import CALLS, DESK_URL, KEY, read_lines
+from contract.described import DOCUMENT, resolved
 from pydantic import ValidationError
 from uuid_utils import uuid4
 
 from calltriage.desk.app import Desk
-from calltriage.desk.http.openapi import description, refusals
+from calltriage.desk.http.openapi import refusals
 from calltriage.desk.importing.loading import load_import
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.fields import UUID_PATTERN
 
 AnyOperation = type[Operation[Any]]
-DOCUMENT = description()
 CONVERSATION = {
     "kind": "sms_conversation",
     "conversation_id": "convo",
@@ -43,12 +43,6 @@ WITH_QUERY = [one for one in CATALOGUE if one.method == "GET" and set(one.model_
 
 def described(operation: AnyOperation) -> dict[str, Any]:
     return DOCUMENT["paths"][operation.path][operation.method.lower()]
-
-
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return schema
 
 
 def smallest(schema: dict[str, Any]) -> Any:

@@ -9,14 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import DESK_URL, KEY, load_lines
+from contract.described import DOCUMENT, resolved
 from uuid_utils import uuid4
 from vendor_examples import at, places, with_changed
 
 from calltriage.desk.app import Desk
 from calltriage.desk.handlers.beside_contract import NEIGHBOURS
-from calltriage.desk.http.openapi import description
 
-DOCUMENT = description()
 LARGE = [2**31, 2**63 - 1, 2**63, 2**70, -(2**70), 10**400]
 
 
@@ -27,12 +26,6 @@ def routes() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in DOCUMENT["paths"].items():
         yield from ((method.upper(), path, methods[method]) for method in METHODS if method in methods)
     yield from (("GET", path, {}) for path in NEIGHBOURS)
-
-
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return schema
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
-from e2e.processes import PATIENCE, over_stdio, run, started
+from e2e.processes import ask, over_stdio, run, started
 from mcp.client import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="rights there are no mode bits")]
@@ -28,13 +26,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 def open_to_others(folder: Path) -> dict[str, str]:
     found = {path.relative_to(folder).as_posix(): path.stat().st_mode for path in (folder, *folder.rglob("*"))}
     return {name: oct(stat.S_IMODE(mode)) for name, mode in found.items() if mode & 0o077}
-
-
-async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    with anyio.fail_after(PATIENCE):
-        result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.structured_content
-    return result.structured_content or {}
 
 
 @pytest.mark.usefixtures("umask")

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from conftest import DESK_URL, KEY
-from faults import Scripted, Step, answers, fails
-from pydantic import SecretStr
+from faults import answers, fails
 from reliability.seeds import seeded
+from vendors import client_of
 from virtual_time import VirtualLoop
 
-from calltriage.client.client import Client, open_client
-from calltriage.client.credentials import ApiKey, Endpoint
+from calltriage.client.client import Client
 from calltriage.client.limits import Breaker
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import CallError
-from calltriage.operations.base import Api
 from calltriage.operations.flags import ListFlagTypes
 
 EMPTY = answers(200, {"data": {"items": [], "next_cursor": None}, "errors": None})
@@ -35,14 +30,6 @@ EMPTY = answers(200, {"data": {"items": [], "next_cursor": None}, "errors": None
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualLoop}
-
-
-@asynccontextmanager
-async def client_of(*script: Step, **limits: Any) -> AsyncGenerator[tuple[Client, Scripted]]:
-    vendor = Scripted(*script)
-    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), vendor, **limits)
-    async with open_client({Api.TRIAGE: endpoint}) as client:
-        yield client, vendor
 
 
 async def failure_of(client: Client) -> CallError:

@@ -29,6 +29,7 @@ from faults import (
     tcp_server,
 )
 from pydantic import SecretStr
+from vendors import failure_of
 from virtual_time import VirtualLoop
 
 from calltriage.client.answers import MAX_BODY
@@ -66,12 +67,6 @@ def in_process(desk: Desk) -> httpx2.ASGITransport:
 
 def on_socket(url: str, key: str = KEY) -> dict[Api, Endpoint]:
     return {Api.TRIAGE: Endpoint(url, ApiKey(SecretStr(key)), retry=RetryPolicy(sleep=no_sleep))}
-
-
-async def failure_of(client: Client, operation: Operation[Any]) -> CallError:
-    with anyio.fail_after(20), pytest.raises(CallError) as caught:
-        await client.send(operation)
-    return caught.value
 
 
 async def answered(operation: Operation[Any], talk: Talk, *, deadline_s: float = 10) -> tuple[CallError, list[bytes]]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from conftest import DESK_URL, KEY
-from faults import Scripted, Step, answers, fails, hangs
-from pydantic import SecretStr
+from faults import answers, fails, hangs
+from vendors import client_of
 from virtual_time import VirtualLoop
 
-from calltriage.client.client import Client, open_client
-from calltriage.client.credentials import ApiKey, Endpoint
+from calltriage.client.client import Client
 from calltriage.client.limits import Breaker, Rate, RetryBudget, within
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import CallError, ServerFailure, Unreachable
-from calltriage.operations.base import Api, Operation
+from calltriage.operations.base import Operation
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
@@ -32,14 +29,6 @@ EMPTY = answers(200, {"data": {"items": [], "next_cursor": None}, "errors": None
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualLoop}
-
-
-@asynccontextmanager
-async def client_of(*script: Step, **limits: Any) -> AsyncGenerator[tuple[Client, Scripted]]:
-    vendor = Scripted(*script)
-    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), vendor, **limits)
-    async with open_client({Api.TRIAGE: endpoint}) as client:
-        yield client, vendor
 
 
 async def failure_of(client: Client, operation: Operation[Any] = READ) -> CallError:

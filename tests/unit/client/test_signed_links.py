@@ -11,24 +11,19 @@ import httpx2
 import pytest
 from conftest import DESK_URL, endpoints_to
 from faults import Scripted, answers, fails, hangs, loses_the_answer
+from vendors import failure_of
 
-from calltriage.client.client import Client, open_client
+from calltriage.client.client import open_client
 from calltriage.client.public_addresses import Guarded
 from calltriage.client.signed_links import Links
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.attachments import CreateAttachment, RequestUploadLink
-from calltriage.operations.base import Api, Operation
+from calltriage.operations.base import Api
 
 
 def in_process(desk: Desk) -> httpx2.ASGITransport:
     return httpx2.ASGITransport(desk, raise_app_exceptions=False)
-
-
-async def failure_of(client: Client, operation: Operation[Any]) -> CallError:
-    with anyio.fail_after(20), pytest.raises(CallError) as caught:
-        await client.send(operation)
-    return caught.value
 
 
 async def one_piece() -> AsyncGenerator[bytes]:

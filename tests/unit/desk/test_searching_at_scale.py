@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.million_calls import filled, measured
+from many_calls import filled, measured
 from pydantic import SecretStr
 
 FOUND = {"rare word": 3, "common word": 20, "absent word": 0, "rare and common word": None, "common word, one day": 20,
