@@ -236,6 +236,12 @@ async def test_a_webhook_lets_its_call_be_read_once_it_has_settled(watching: Wat
     assert await due(watching) == ["call-card"]
 
 
+async def test_a_webhook_may_be_signed_in_upper_case(watching: Watching) -> None:
+    body = b'{"call_id": "call-card"}'
+    shouted = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest().upper()
+    assert (await signed(watching, body, shouted)).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "signature", "status"),
     [
