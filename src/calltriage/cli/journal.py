@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -40,15 +39,6 @@ from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
 from calltriage.wiring import head_note
-
-
-def since(text: str, now: datetime) -> datetime:
-    """An instant: `90m`, `24h` or `7d` ago, or a date or time in ISO 8601, in UTC unless it says otherwise. Raises
-    ValueError."""
-    if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
-        return now - timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[ago[2]]: int(ago[1])})
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=at.tzinfo or UTC)
 
 
 async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
