@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -34,6 +34,7 @@ from calltriage.journal.replay import Replayed, replay
 from calltriage.journal.rows import FILE, Check, Row, rows
 from calltriage.journal.showing import Wanted, redacted, writes
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.instants import utc_now
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
@@ -118,7 +119,7 @@ class _DeskTarget:
 
     folder: Path
     source: Path
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    now: datetime = field(default_factory=utc_now)
     client: Client = field(init=False)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import click
 
 from calltriage.cli.terminal import say
 from calltriage.leaves.durations import UNITS, length
-from calltriage.leaves.instants import A_TIME, instant_of
+from calltriage.leaves.instants import A_TIME, instant_of, utc_now
 from calltriage.leaves.shutdown import KEPT
 from calltriage.settings import Settings, load_settings, misnamed, settings_file
 
@@ -68,7 +68,7 @@ def span(_: click.Context, __: click.Parameter, value: str) -> timedelta:
 def past(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
     """The callback of an option that takes a time: an instant, or how long ago it was."""
     try:
-        return None if value is None else instant_of(value, datetime.now(UTC))
+        return None if value is None else instant_of(value, utc_now())
     except ValueError:
         raise wrong(value or "", f"must be {A_TIME}") from None
 
@@ -76,7 +76,7 @@ def past(_: click.Context, __: click.Parameter, value: str | None) -> datetime |
 def _end(context: click.Context, option: click.Parameter, value: str | None) -> datetime | str | None:
     if value is None or value == NEVER:
         return value
-    now = datetime.now(UTC)
+    now = utc_now()
     try:
         end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value).astimezone(UTC)
     except (ValueError, OverflowError):

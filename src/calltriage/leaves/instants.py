@@ -10,6 +10,16 @@ A_TIME = "a span such as 24h or 7d, a day such as 2026-05-01, or an instant (ISO
 """What `instant_of` reads."""
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def written(instant: datetime) -> str:
+    """An instant as the triage API writes it, and as our databases keep it: ISO 8601 in UTC with milliseconds and a Z. Texts
+    sort by time."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 def instant(text: str | None) -> datetime | None:
     """An ISO 8601 instant; without an offset it is UTC. None if the text is none."""
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from calltriage.client.client import Client
 from calltriage.errors import RunTaken, SettingsError
 from calltriage.journal.journal import Journal
+from calltriage.leaves.instants import utc_now, written
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import dry_run as dry
@@ -25,7 +26,6 @@ from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, findings, items, results, runs
 from calltriage.pipelines.ledger.hangs import LedgerHangs
 from calltriage.pipelines.ledger.keys import note_key
-from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
 from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run

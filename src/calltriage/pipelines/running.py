@@ -17,13 +17,14 @@ import anyio
 
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, SettingsError, StoreError
+from calltriage.leaves.instants import written
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verification
 from calltriage.pipelines.ledger import findings, results
 from calltriage.pipelines.ledger.items import Item, Standing
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.ledger.retention import forget_older
 from calltriage.pipelines.patience import is_of_all, may_be_repeated, patiently

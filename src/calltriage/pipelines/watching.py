@@ -22,13 +22,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from calltriage.errors import first_of
-from calltriage.leaves.instants import instant
+from calltriage.leaves.instants import instant, written
 from calltriage.leaves.seals import is_signature, may_be_signature
 from calltriage.leaves.webhooks import MAX_WEBHOOK, SIGNATURE_HEADER
 from calltriage.operations.calls import Call
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
 from calltriage.pipelines.metrics import metrics

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from calltriage.errors import SettingsError
-from calltriage.leaves.instants import A_TIME, instant_of
+from calltriage.leaves.instants import A_TIME, instant_of, written
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger.ledger import written
 
 LONGEST_CALL = timedelta(hours=24)
 """A call that has not ended so long after its begin is not waited for any longer."""
@@ -18,7 +17,7 @@ LONGEST_CALL = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Window:
-    """Calls made from `since` to `until` (instants as in `ledger.written`), or the one `call`; at most `limit` of them.
+    """Calls made from `since` to `until` (instants as `written`), or the one `call`; at most `limit` of them.
 
     Attributes:
         asked: the arguments as text. An interrupted run is resumed if its text is equal.

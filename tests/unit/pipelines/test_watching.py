@@ -22,12 +22,12 @@ from vendors import says
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, Unauthenticated
+from calltriage.leaves.instants import written
 from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, work_of
 from calltriage.pipelines.spec import parse_spec

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
 
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import BY_WEIGHT
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents, items, reviews
@@ -390,11 +391,6 @@ def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]
 
 def by_ids(connection: Connection, ledger: Ledger, ids: Sequence[str]) -> dict[str, JsonObject]:
     """Those of these findings that are in the ledger, by id."""
-    rows = (
-        row
-        for some in _chunks(list(ids))
-        for row in connection.execute(
-            select(findings).where(findings.c.account == ledger.account, findings.c.id.in_(some))
-        ).mappings()
-    )
-    return {row["id"]: dict(row) for row in rows}
+    query = select(findings).where(findings.c.account == ledger.account)
+    parts = (connection.execute(query.where(findings.c.id.in_(some))).mappings() for some in _chunks(list(ids)))
+    return {row["id"]: dict(row) for rows in parts for row in rows}

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ import anyio
 from pydantic import SecretStr
 
 from calltriage.errors import StoreError
+from calltriage.leaves.instants import utc_now, written
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ SESSIONS = 6
 """PostgreSQL sessions that turns may hold at once. The rest of the pool serves the writes made within turns."""
 
 T = TypeVar("T")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def written(instant: datetime) -> str:
-    """An instant as the ledger keeps it: ISO 8601 in UTC with milliseconds. Texts sort by time."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
