@@ -154,7 +154,7 @@ class Watching:
 
     async def keep_working(self) -> None:
         """Examine due items until the run is stopped."""
-        while await patiently(lambda: runs.state_of(self.work.ledger, self.run.id)) == "running":
+        while await self.work.state() == "running":
             batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
             if not batch:
                 self._hint = anyio.Event()
