@@ -8,7 +8,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import anyio
 import click
@@ -38,7 +38,7 @@ from calltriage.cli.options import (
 )
 from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import INTERRUPTED, Spoken, ignore_interrupts, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
+from calltriage.errors import CalltriageError, ImportFileError, Outcome, SettingsError, SpecError, first_of
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.settings import Settings, misnamed
 
@@ -232,9 +232,7 @@ def journal() -> None:
 @click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many writes, newest last.")
 @click.option("--issue", type=TEXT, metavar="ISSUE", help="Only writes on this issue: its id or its ticket (T-1042).")
 @click.option("--since", callback=past, metavar="TIME", help="Only writes since then: 2026-05-01, 24h, 7d.")
-@click.option(
-    "--outcome", type=click.Choice(["committed", "replayed", "not_committed", "unknown"]), help="Only such writes."
-)
+@click.option("--outcome", type=click.Choice(get_args(Outcome)), help="Only such writes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.pass_context
 def journal_show(context: click.Context, issue: str | None, *, as_json: bool, **filters: Any) -> None:
