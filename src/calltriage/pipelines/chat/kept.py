@@ -218,4 +218,4 @@ def _take_out(path: Path, before: str) -> None:
 
 def free(usage: Usage) -> Usage:
     """The cost of a kept answer: no money and no requests. The tokens are those of the first time."""
-    return replace(usage, usd=0.0, requests=0, is_cached=True)
+    return replace(usage, usd=0.0, requests=0)

@@ -38,6 +38,8 @@ FILED_BEFORE = "another version of the detector filed this moment by other words
 """Reason of a finding that is counted, as long as it holds. Results are made anew, effects are not."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
+CHUNK = 500
+"""Most ids in one statement."""
 
 
 @dataclass(frozen=True)
@@ -303,9 +305,9 @@ def set_state(
         connection.execute(_SET, {**values, "ids": some})
 
 
-def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
+def _chunks(ids: list[str]) -> Iterable[list[str]]:
     """Ids in parts that are short enough for one statement."""
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
 
 
 @dataclass(frozen=True)
