@@ -18,9 +18,10 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.call_words import drop_call_index, make_call_index, place_of
-from calltriage.desk.database.tables import call_words, calls, settings, written
+from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.call_search import search_calls
+from calltriage.leaves.instants import written
 from calltriage.matching.spoken_search import call_terms
 from calltriage.operations.calls import SearchCalls
 

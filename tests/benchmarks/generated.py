@@ -22,8 +22,8 @@ from calltriage.desk.database.tables import (
     organisations,
     settings,
 )
-from calltriage.desk.database.tables import written as instant
 from calltriage.desk.handlers.issues import SEVERITY_RANK, STATUS_RANK
+from calltriage.leaves.instants import written as instant
 
 COMMON, RARE = "refund", "zyxwvut"
 """A word of about every fifth issue, and one of twenty issues, of whatever number."""

@@ -34,8 +34,8 @@ from reliability.killing import Command, killed_at_the_end
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import calls as stored
-from calltriage.desk.database.tables import written
 from calltriage.embedded import open_desk
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import Call as VendorCall
 from calltriage.pipelines.calls import Call, view_of

@@ -20,17 +20,16 @@ from calltriage.cli.terminal import say
 from calltriage.errors import CalltriageError
 from calltriage.leaves.folders import Folder
 from calltriage.leaves.strict_json import JsonObject, RefusedJson, is_object, read_json
+from calltriage.server.batch.plan_triage import MOST_WRITES
+from calltriage.server.batch.plans import FOLDER
 from calltriage.settings import Settings
 from calltriage.wiring import offered_tools, open_server
 
-MOST_WRITES = 200
 MOST_BYTES = 16 * 2**20
 """Bytes of a file: several times what a plan can hold."""
 MADE, REFUSED, STOPPED = 0, 1, 3
 """Exit statuses."""
 STANDARD_INPUT = Path("-")
-KNOWN = "plans"
-"""Folder, beside the plans themselves, of what plan a file has."""
 GONE = "plan_not_found"
 """What is said of a plan whose time is over, or that is for another organisation."""
 MOST_IDLE = 5
@@ -130,7 +129,7 @@ async def apply_file(settings: Settings, path: Path, wish: Wish) -> int:
         for sentence in str(error).split("\n"):
             say(sentence, err=True)
         return REFUSED
-    known = Known(settings.data_dir / KNOWN, lines.digest)
+    known = Known(settings.data_dir / FOLDER, lines.digest)
     # The tools that the settings offer, and those for batches.
     settings = settings.model_copy(update={"toolsets": (*settings.toolsets, "batch")})
     if not {"plan_triage", "apply_plan"} <= {tool.tool_name() for tool in offered_tools(settings)}:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -35,20 +34,12 @@ from calltriage.journal.replay import Replayed, replay
 from calltriage.journal.rows import FILE, Check, Row, rows
 from calltriage.journal.showing import Wanted, redacted, writes
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.instants import utc_now
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
 from calltriage.wiring import head_note
-
-
-def since(text: str, now: datetime) -> datetime:
-    """An instant: `90m`, `24h` or `7d` ago, or a date or time in ISO 8601, in UTC unless it says otherwise. Raises
-    ValueError."""
-    if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
-        return now - timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[ago[2]]: int(ago[1])})
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=at.tzinfo or UTC)
 
 
 async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
@@ -128,7 +119,7 @@ class _DeskTarget:
 
     folder: Path
     source: Path
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    now: datetime = field(default_factory=utc_now)
     client: Client = field(init=False)
 
     def __post_init__(self) -> None:

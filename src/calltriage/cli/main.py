@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import sys
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -29,6 +28,7 @@ from calltriage.cli.options import (
     announce_with_board,
     begin,
     file_of,
+    past,
     port_option,
     refuse_address,
     roots_of,
@@ -38,7 +38,7 @@ from calltriage.cli.options import (
 )
 from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import INTERRUPTED, Spoken, ignore_interrupts, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
+from calltriage.errors import CalltriageError, ImportFileError, Outcome, SettingsError, SpecError, first_of
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.offering import Policy
 from calltriage.settings import Settings, misnamed
@@ -229,24 +229,11 @@ def journal() -> None:
     """
 
 
-def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetime | None:
-    from calltriage.cli.journal import since  # noqa: PLC0415
-
-    if value is None:
-        return None
-    try:
-        return since(value, datetime.now(UTC))
-    except (ValueError, OverflowError):
-        raise wrong(value, "must be a time such as 2026-05-01, 2026-05-01T10:00 (UTC), 90m, 24h or 7d") from None
-
-
 @journal.command("show")
 @click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many writes, newest last.")
 @click.option("--issue", type=TEXT, metavar="ISSUE", help="Only writes on this issue: its id or its ticket (T-1042).")
-@click.option("--since", callback=_since, metavar="TIME", help="Only writes since then: 2026-05-01, 24h, 7d.")
-@click.option(
-    "--outcome", type=click.Choice(["committed", "replayed", "not_committed", "unknown"]), help="Only such writes."
-)
+@click.option("--since", callback=past, metavar="TIME", help="Only writes since then: 2026-05-01, 24h, 7d.")
+@click.option("--outcome", type=click.Choice(get_args(Outcome)), help="Only such writes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.pass_context
 def journal_show(context: click.Context, issue: str | None, *, as_json: bool, **filters: Any) -> None:

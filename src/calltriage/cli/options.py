@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calltriage.cli.terminal import say
+from calltriage.leaves.durations import UNITS, length
+from calltriage.leaves.instants import A_TIME, instant_of, utc_now
 from calltriage.leaves.shutdown import KEPT
 from calltriage.settings import Settings, load_settings, misnamed, settings_file
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NEVER = "never"
 COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 class Text(click.ParamType[str]):
@@ -59,16 +59,24 @@ def wrong(value: str, why: str) -> click.BadParameter:
 
 def span(_: click.Context, __: click.Parameter, value: str) -> timedelta:
     """The callback of an option that takes a length of time."""
-    found = re.fullmatch(r"([0-9]{1,5})([mhd])", value)
-    if found is None:
-        raise wrong(value, "must be a number of minutes, hours or days, such as 90m, 24h or 30d")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    try:
+        return length(value)
+    except ValueError as error:
+        raise wrong(value, str(error)) from None
+
+
+def past(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    """The callback of an option that takes a time: an instant, or how long ago it was."""
+    try:
+        return None if value is None else instant_of(value, utc_now())
+    except ValueError:
+        raise wrong(value or "", f"must be {A_TIME}") from None
 
 
 def _end(context: click.Context, option: click.Parameter, value: str | None) -> datetime | str | None:
     if value is None or value == NEVER:
         return value
-    now = datetime.now(UTC)
+    now = utc_now()
     try:
         end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value).astimezone(UTC)
     except (ValueError, OverflowError):

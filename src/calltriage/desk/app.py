@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache, partial
 from itertools import chain
@@ -51,6 +51,7 @@ from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire_formats import ERROR_HANDLERS, json_reply, read_body
 from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
+from calltriage.leaves.instants import utc_now
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment, GetAttachment
@@ -81,10 +82,6 @@ BRIEF = frozenset[type[Operation[Any]]]({GetIssue, GetCall, GetAttachment})
 """Reads of one record by its id."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @lru_cache(maxsize=2)
 def _date(moment: datetime) -> bytes:
     """The `Date` header of a moment; answers of one second say the same."""
@@ -108,7 +105,7 @@ class Desk:
     folder: Path
     key: SecretStr
     public_url: str
-    clock: Callable[[], datetime] = _utc_now
+    clock: Callable[[], datetime] = utc_now
     blobs: Blobs | None = None
     limit: int = MAX_OBJECT
     database_url: SecretStr | None = None

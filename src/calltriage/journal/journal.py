@@ -29,6 +29,7 @@ from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import brief
 from calltriage.journal.unanswered import FOLDER, Unanswered, When, at_once
+from calltriage.leaves.instants import utc_now
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.storage import Database, SqliteFile
@@ -52,10 +53,6 @@ SECRET = frozenset({"url"})
 _call: ContextVar[Call] = ContextVar("calltriage_call", default=Call())  # noqa: B039  frozen
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass
 class Journal:
     """The record of writes in `folder`, which several processes may share. A `Ledger` for the client.
@@ -76,7 +73,7 @@ class Journal:
     organisation: str = ""
     keep_s: float = 48 * 3600
     window_s: float = 600
-    clock: Callable[[], datetime] = _utc_now
+    clock: Callable[[], datetime] = utc_now
     note: HeadNote | None = None
     former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     former_organisation: str | None = field(default=None, repr=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 
 TAG = 16
 """Bytes of the seal in front of what is sealed."""
+_FORM = re.compile("[0-9a-fA-F]{64}")
 
 
 def signature(secret: bytes, message: bytes) -> str:
@@ -25,9 +27,15 @@ def signature(secret: bytes, message: bytes) -> str:
     return hmac.new(secret, message, "sha256").hexdigest()
 
 
+def may_be_signature(given: str) -> bool:
+    """Whether a text has a signature's form, which can be asked before the message is read."""
+    return _FORM.fullmatch(given) is not None
+
+
 def is_signature(given: str, secret: bytes, message: bytes) -> bool:
-    """Whether a text is the signature of a message. The comparison takes equally long for each wrong one."""
-    return hmac.compare_digest(given.encode("utf-8", "backslashreplace"), signature(secret, message).encode())
+    """Whether a text is the signature of a message, in digits of either case. The comparison takes equally long for each
+    wrong one."""
+    return may_be_signature(given) and hmac.compare_digest(given.lower(), signature(secret, message))
 
 
 def _own_secret() -> Callable[[], bytes]:

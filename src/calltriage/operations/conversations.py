@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, ConversationId
@@ -148,8 +149,7 @@ INSTANTS = ("created_at", "updated_at", "timed_out_at")
 def _instant(text: str) -> str:
     try:
         found = datetime.fromisoformat(text)
-        aware = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return aware.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        return written(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise ValueError("value must be an instant in ISO 8601") from None
 

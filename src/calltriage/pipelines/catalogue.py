@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,7 +22,7 @@ from calltriage.pipelines.chat.detectors import Criterion, Panel, criterion, det
 from calltriage.pipelines.chat.endpoint import Endpoint, Price, Shared, identity
 from calltriage.pipelines.chat.kept import FOLDER, KEPT, Answers, Cache, Cassette, NoAnswers, Recorder
 from calltriage.pipelines.chat.purse import OwnPurse, Purse
-from calltriage.pipelines.detecting import Detector, Rule, adapted
+from calltriage.pipelines.detecting import Detector, Rule
 from calltriage.pipelines.hangs import Hangs
 from calltriage.pipelines.redaction import Redactor
 from calltriage.pipelines.references import Reference
@@ -135,7 +135,7 @@ class _Maker:
                 asked = criterion(detect.known_as, detect.options, self.spec.folder)
                 self.asked.append((index, detect, asked))
                 return asked
-            return _adapted(await self._own(detect), detect)
+            return adapted(await self._own(detect), detect)
         except DetectorError as error:
             self._add(index, error)
             return None
@@ -167,7 +167,7 @@ class _Maker:
         for rows in groups.values():
             try:
                 panel = self._panel([asked for *_, asked in rows])
-                made |= {asked.name: _adapted(detector_of(asked, panel), detect) for _, detect, asked in rows}
+                made |= {asked.name: adapted(detector_of(asked, panel), detect) for _, detect, asked in rows}
             except DetectorError as error:
                 self._add(rows[0][0], error)
         return made
@@ -217,5 +217,6 @@ class _Maker:
         self.faults.append(self.spec.fault(("detect", index, *(error.path or ("use",))), f"is wrong. {error}"))
 
 
-def _adapted(made: Detector, detect: Detect) -> Detector:
-    return adapted(made, severity=detect.severity, group_by=detect.group_by, was=detect.was)
+def adapted(made: Detector, detect: Detect) -> Detector:
+    """A detector with the settings of its table in the pipeline's file."""
+    return replace(made, severity=detect.severity or made.severity, group_by=detect.group_by, was=detect.was)

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from calltriage.filing.closing import closed_at
-from calltriage.leaves.instants import instant
+from calltriage.leaves.instants import instant, written
 from calltriage.operations.issues import Issue
 from calltriage.pipelines.cases import Case
 from calltriage.pipelines.ledger import findings, incidents
 from calltriage.pipelines.ledger.candidates import Candidate
 from calltriage.pipelines.ledger.findings import version_order
-from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -15,7 +15,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -68,13 +68,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Usage:
-    """What an examination cost, all attempts included: tokens, USD and requests. `is_cached`: the answer was known."""
+    """What an examination cost, all attempts included: tokens, USD and requests."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
     requests: int = 0
-    is_cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -356,21 +355,3 @@ def _told(error: Exception) -> str:
     """The message of an error that `Finding` or `Measure` raised; empty for any other, which may hold callers' words."""
     text, ours = str(error), ("A finding's ", "A measure's ")
     return f": {text.rstrip('.')}" if isinstance(error, ValueError) and text.startswith(ours) else ""
-
-
-def adapted(
-    made: Detector,
-    *,
-    severity: Severity | None = None,
-    group_by: tuple[str, ...] = (),
-    was: tuple[str, ...] = (),
-    review_only: bool = False,
-) -> Detector:
-    """A detector with the settings of its table in the pipeline's file."""
-    return replace(
-        made,
-        severity=severity or made.severity,
-        group_by=group_by,
-        was=was,
-        review_only=made.review_only or review_only,
-    )

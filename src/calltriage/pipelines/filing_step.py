@@ -17,7 +17,7 @@ from calltriage.errors import CallError, NotFound
 from calltriage.filing.closing import CLOSED
 from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
-from calltriage.leaves.instants import instant
+from calltriage.leaves.instants import instant, written
 from calltriage.leaves.seals import Seals
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
@@ -32,7 +32,6 @@ from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import candidates, findings, incidents
 from calltriage.pipelines.ledger.candidates import Candidate
 from calltriage.pipelines.ledger.incidents import ALIKE, NO_ISSUE, was_split
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
 from calltriage.pipelines.patience import is_of_all

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from calltriage.leaves.amounts import amount
+from calltriage.leaves.instants import written
 from calltriage.operations.issues import CreateIssue
 from calltriage.pipelines.cases import Case, is_enough
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Limit
-from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def journal_of(client: Client) -> Journal | None:
+    """The journal in which a client's writes are put on record; None without one."""
+    return client.record if isinstance(client.record, Journal) else None
+
+
 @dataclass(frozen=True)
 class Parts:
     """A client and the ledger of its account."""
@@ -35,13 +40,14 @@ class Parts:
 
         It alerts as a run does. Where the address of alerts is not known here, that is logged, and it files without them.
         """
-        journal = self.client.record if isinstance(self.client.record, Journal) else None
         try:
             alerts = alerts_of(spec, self.ledger, PERSON_WAITS_S)
         except SettingsError as error:
             logger.warning("no alert is sent: %s", error)
             alerts = None
-        return Filer(self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal, alerts)
+        return Filer(
+            self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal_of(self.client), alerts
+        )
 
 
 @asynccontextmanager

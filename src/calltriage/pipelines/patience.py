@@ -56,17 +56,16 @@ def may_be_repeated(error: BaseException) -> bool:
 async def patiently(
     step: Callable[[], Awaitable[T]],
     *,
-    patience_s: float = PATIENCE_S,
     passes: Callable[[BaseException], bool] = may_pass,
 ) -> T:
-    """Repeat a step while it fails in a way that `passes`. Raises its last error `patience_s` after the first one."""
+    """Repeat a step while it fails in a way that `passes`. Raises its last error PATIENCE_S after the first one."""
     ends, pause = None, FIRST_PAUSE_S
     while True:
         try:
             return await step()
         except Exception as error:
             wait, now = max(pause, getattr(error, "retry_after_s", None) or 0.0), anyio.current_time()
-            ends = now + patience_s if ends is None else ends
+            ends = now + PATIENCE_S if ends is None else ends
             if not passes(error) or now + wait > ends:
                 raise
             logger.warning("waiting %.1f s: %s", wait, error if isinstance(error, CallError) else type(error).__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from calltriage.client.client import Client
 from calltriage.errors import RunTaken, SettingsError
-from calltriage.journal.journal import Journal
+from calltriage.leaves.instants import utc_now, written
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import dry_run as dry
@@ -25,12 +25,12 @@ from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, findings, items, results, runs
 from calltriage.pipelines.ledger.hangs import LedgerHangs
 from calltriage.pipelines.ledger.keys import note_key
-from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
 from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
 from calltriage.pipelines.ledger.turns import held
 from calltriage.pipelines.listing import PAGE
+from calltriage.pipelines.parts import journal_of
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.runners.embedded import Embedded, only_one
 from calltriage.pipelines.runners.queue import Share, is_spread
@@ -154,10 +154,8 @@ def work_of(
     reader: Client | None = None,
 ) -> Work:
     """The work of a run. `reader`: the client that reads calls, if it is not the one that files."""
-    journal = client.record if isinstance(client.record, Journal) else None
-    seals = Seals(client.home.secret)
-    alerts = alerts_of(spec, ledger)
-    filer = Filer(client, ledger, spec, run.id, seals, journal, alerts, is_watching=is_watching)
+    seals, alerts = Seals(client.home.secret), alerts_of(spec, ledger)
+    filer = Filer(client, ledger, spec, run.id, seals, journal_of(client), alerts, is_watching=is_watching)
     refile = Window.of(run.window).refile
     return Work(client, ledger, spec, run.id, detectors, filer, Tally.of(detectors), reader or client, refile=refile)
 

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from calltriage.client.side_by_side import at_once
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import incidents, results
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.statistics import wilson
 
 if TYPE_CHECKING:

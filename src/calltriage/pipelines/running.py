@@ -17,13 +17,14 @@ import anyio
 
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, SettingsError, StoreError
+from calltriage.leaves.instants import written
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verification
-from calltriage.pipelines.ledger import findings, results
-from calltriage.pipelines.ledger.items import Item, Standing
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger import findings, results, runs
+from calltriage.pipelines.ledger.items import Item, Standing, next_due
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.ledger.retention import forget_older
 from calltriage.pipelines.patience import is_of_all, may_be_repeated, patiently
@@ -110,6 +111,15 @@ class Work:
         """How many requests the clients of this run have sent."""
         own = self.client.requests
         return own if self.reader is self.client else own + self.reader.requests
+
+    async def state(self) -> str:
+        """The run's state. Waits while the database is away."""
+        return await patiently(lambda: runs.state_of(self.ledger, self.run_id))
+
+    async def why_waiting(self) -> str | None:
+        """Why the run is not done although nothing is due; None if no call waits."""
+        due = await next_due(self.ledger, self.run_id)
+        return None if due is None else f"Some calls wait until {due}. The same command goes on then."
 
     async def batch(self, items: Sequence[Item], heard: Callable[[], None] = _unheard) -> None:
         """Examine items, `at_once` at a time, then file what they found, once for each incident.

@@ -94,7 +94,7 @@ def f1(tp: int, fp: int, fn: int) -> float | None:
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
 
 
-def f1_interval(calls: Sequence[Outcome], seed: int = SEED, draws: int = DRAWS) -> Interval | None:
+def f1_interval(calls: Sequence[Outcome], seed: int = SEED) -> Interval | None:
     """The 95 % interval of F1 by the percentile bootstrap over calls. None if no call has a finding or a label."""
     kinds = Counter(calls)
     if not any(any(kind) for kind in kinds):
@@ -102,7 +102,7 @@ def f1_interval(calls: Sequence[Outcome], seed: int = SEED, draws: int = DRAWS) 
     chance = random.Random(seed)  # noqa: S311  no secret
     outcomes, weights = list(kinds), list(kinds.values())
     found = list[float]()
-    for _ in range(draws):
+    for _ in range(DRAWS):
         drawn = Counter(chance.choices(outcomes, weights, k=len(calls)))
         sums = [sum(kind[part] * count for kind, count in drawn.items()) for part in range(3)]
         if (score := f1(*sums)) is not None:

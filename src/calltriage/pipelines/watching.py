@@ -22,12 +22,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from calltriage.errors import first_of
-from calltriage.leaves.instants import instant
-from calltriage.leaves.seals import is_signature
+from calltriage.leaves.instants import instant, written
+from calltriage.leaves.seals import is_signature, may_be_signature
+from calltriage.leaves.webhooks import MAX_WEBHOOK, SIGNATURE_HEADER
 from calltriage.operations.calls import Call
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
 from calltriage.pipelines.metrics import metrics
@@ -46,9 +46,6 @@ TIDY_EVERY_S = 3_600.0
 """Seconds between two looks for what is left: old findings' words, findings that wait, counts that are not told."""
 BATCH = 200
 """Items that are examined before their findings are filed."""
-MAX_WEBHOOK = 8 * 2**20
-"""Most bytes of a webhook's body."""
-SIGNATURE = re.compile("[0-9a-f]{64}")
 CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -157,7 +154,7 @@ class Watching:
 
     async def keep_working(self) -> None:
         """Examine due items until the run is stopped."""
-        while await patiently(lambda: runs.state_of(self.work.ledger, self.run.id)) == "running":
+        while await self.work.state() == "running":
             batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
             if not batch:
                 self._hint = anyio.Event()
@@ -188,9 +185,9 @@ class Watching:
         )
 
     async def _webhook(self, request: Request) -> Response:
-        """Take the vendor's post-call webhook. `X-Webhook-Signature` is the HMAC-SHA256 of the body, in hexadecimal."""
-        signature = request.headers.get("x-webhook-signature", "")
-        if self.secret is None or not SIGNATURE.fullmatch(signature):
+        """Take the vendor's post-call webhook, with SIGNATURE_HEADER."""
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        if self.secret is None or not may_be_signature(signature):
             return _said(401, "Unsigned, or this pipeline takes no webhooks. Set [watch] webhook_secret.")
         body = bytearray()
         async for part in request.stream():

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.instants import A_TIME, instant_of, written
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.durations import UNITS, seconds
-from calltriage.pipelines.ledger.ledger import written
 
 LONGEST_CALL = timedelta(hours=24)
 """A call that has not ended so long after its begin is not waited for any longer."""
 
-A_TIME = "a span such as 24h or 7d, a day such as 2026-05-01, or an instant (ISO 8601)"
-"""What `instant_of` reads."""
-
 
 @dataclass(frozen=True)
 class Window:
-    """Calls made from `since` to `until` (instants as in `ledger.written`), or the one `call`; at most `limit` of them.
+    """Calls made from `since` to `until` (instants as `written`), or the one `call`; at most `limit` of them.
 
     Attributes:
         asked: the arguments as text. An interrupted run is resumed if its text is equal.
@@ -116,15 +112,3 @@ def _instant(text: str | None, now: datetime, name: str) -> datetime | None:
         return instant_of(text, now)
     except ValueError:
         raise SettingsError(f"`{name}` must be {A_TIME}, not {text[:64]!r}.") from None
-
-
-def instant_of(text: str, now: datetime) -> datetime:
-    """The instant of a span before now (`7d`), of a day, or of an instant in ISO 8601 (UTC unless it says otherwise). Raises
-    ValueError."""
-    try:
-        if text[-1:] in UNITS:
-            return now - timedelta(seconds=seconds(text))
-        instant = datetime.fromisoformat(text)
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(str(error)) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from calltriage.leaves.folders import Folder
+from calltriage.leaves.instants import utc_now
 from calltriage.storage.folders import make_folder
 
 
@@ -27,7 +28,7 @@ class KeptFiles:
     folder: Path
     kept_for: timedelta
     most_bytes: int
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     _added: int | None = field(default=None, init=False)
     """Bytes added since all of them were last looked at; None before that."""
 

@@ -9,7 +9,6 @@ import shutil
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing, redirect_stdout
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,6 +199,7 @@ def test_the_journal_reads_like_a_table_and_can_be_narrowed(command: CliRunner) 
     assert shown("--outcome", "unknown") == []
     assert shown("--since", "2026-05-07") == []
     assert shown("--since", "2026-05-06") == lines
+    assert shown("--since", "400w") == lines
     by_program = [json.loads(line) for line in shown("--json")]
     assert len(by_program) == len(lines) - 1
     assert (by_program[0]["triage_id"], by_program[0]["tool"], by_program[0]["outcome"], by_program[0]["row"]) == (
@@ -208,22 +208,6 @@ def test_the_journal_reads_like_a_table_and_can_be_narrowed(command: CliRunner) 
     assert shown("--issue", by_program[0]["made"]) == shown("--issue", "T-1001")
     refused = command.invoke(cli, ["journal", "show", "--since", "yesterday"])
     assert (refused.exit_code, "2026-05-01" in refused.output) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        ("90m", "2026-05-06T10:30:00+00:00"),
-        ("24h", "2026-05-05T12:00:00+00:00"),
-        ("7d", "2026-04-29T12:00:00+00:00"),
-        ("2026-05-01", "2026-05-01T00:00:00+00:00"),
-        ("2026-05-01T10:00", "2026-05-01T10:00:00+00:00"),
-        ("2026-05-01T10:00+02:00", "2026-05-01T08:00:00+00:00"),
-    ],
-)
-def test_a_time_is_written_in_the_usual_ways(text: str, instant: str) -> None:
-    now = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
-    assert history.since(text, now) == datetime.fromisoformat(instant)
 
 
 @pytest.fixture(scope="module")

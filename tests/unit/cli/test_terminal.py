@@ -102,7 +102,7 @@ def test_an_end_that_is_no_instant_in_utc_is_refused(run: Run) -> None:
         (("desk", "import", "-", "--format", "vaip"), "'vaip' must be one of"),
         (("desk", "import", "-", "--format", "vaip"), "did you mean vapi?"),
         (("desk", "import", "-", "--time-zone", "Berlin"), "'Berlin' must be an IANA time zone"),
-        (("journal", "show", "--since", "yesterday"), "'yesterday' must be a time"),
+        (("journal", "show", "--since", "yesterday"), "'yesterday' must be a span such as 24h"),
         (("journal", "verify", "--head", "12"), "'12' must be as verify prints it"),
         (("board", "--confirm", "x"), "'x' must be the eight"),
         (("serve", "--port", "8000"), "--port has no effect without --http"),

@@ -19,8 +19,8 @@ from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
 from calltriage.desk.app import HANDLERS, Desk, handlers_of
 from calltriage.desk.bytes.blobs import BlobFolder
-from calltriage.desk.database.tables import written
 from calltriage.errors import StorageUnavailable
+from calltriage.leaves.instants import written
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import GetAttachment, RequestUploadLink
 from calltriage.operations.base import Api, Operation

@@ -23,9 +23,24 @@ def test_a_signature_is_that_of_the_standard() -> None:
     assert signature(b"s", b"m") == hmac.new(b"s", b"m", "sha256").hexdigest()
 
 
-@pytest.mark.parametrize("given", ["", "0" * 64, signature(b"other", b"m"), signature(b"s", b"other"), "é\udc80"])
-def test_what_is_not_the_signature_of_a_message_is_refused(given: str) -> None:
+def test_a_signature_is_taken_in_digits_of_either_case() -> None:
     assert is_signature(signature(b"s", b"m"), b"s", b"m")
+    assert is_signature(signature(b"s", b"m").upper(), b"s", b"m")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "0" * 64,
+        signature(b"other", b"m"),
+        signature(b"s", b"other"),
+        "é\udc80",
+        signature(b"s", b"m") + "\n",
+        "é" * 64,
+    ],
+)
+def test_what_is_not_the_signature_of_a_message_is_refused(given: str) -> None:
     assert not is_signature(given, b"s", b"m")
 
 

@@ -26,12 +26,12 @@ from sqlalchemy import Connection
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines import child, reviewing
 from calltriage.pipelines.alerts import SIGNATURE, Alerts, alerts_of
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.results import Made, Result, store
 from calltriage.pipelines.parts import open_parts
 from calltriage.pipelines.pipeline import Pipeline

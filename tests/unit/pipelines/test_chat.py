@@ -400,7 +400,7 @@ async def test_an_answer_is_kept_and_not_asked_for_again_until_the_call_is_forgo
     first = await examine(spec, script, data_folder=data)
     again = await examine(spec, script, data_folder=data)
 
-    assert (again.findings, again.usage.usd, again.usage.is_cached) == (first.findings, 0.0, True)
+    assert (again.findings, again.usage.usd, again.usage.requests) == (first.findings, 0.0, 0)
     assert again.usage.tokens_in == 1000
     (folder / "promise.md").write_text("Does the agent promise anything at all?")
     assert (await examine(spec, script, data_folder=data)).verdict is Verdict.NOT_FOUND

@@ -13,11 +13,11 @@ from pipeline_calls import call_of
 from calltriage.errors import DetectorError, DetectorFailed
 from calltriage.pipelines import Finding, Measure, detector
 from calltriage.pipelines.calls import Call, Timing
-from calltriage.pipelines.catalogue import BUILT_INS, built_in, find, opened
-from calltriage.pipelines.detecting import MOST_FINDINGS, MOST_MEASURES, Options, Rule, Verdict, adapted
+from calltriage.pipelines.catalogue import BUILT_INS, adapted, built_in, find, opened
+from calltriage.pipelines.detecting import MOST_FINDINGS, MOST_MEASURES, Options, Rule, Verdict
 from calltriage.pipelines.durations import Span
 from calltriage.pipelines.references import Reference, load
-from calltriage.pipelines.spec import SpecError, parse_spec
+from calltriage.pipelines.spec import Detect, SpecError, parse_spec
 
 CALL = call_of([("agent", "You have 60 days."), ("caller", "Thanks.")])
 
@@ -218,7 +218,7 @@ async def test_a_detector_is_not_offered_on_a_call_without_what_it_needs() -> No
 
 def test_what_a_file_says_of_findings_never_makes_a_word_list_more_than_reviewed() -> None:
     words = detector(version=1, kind="words", review_only=True)(as_list).configured()
-    made = adapted(words, severity="high", group_by=("line",), was=("before",))
+    made = adapted(words, Detect(use="words", severity="high", group_by=("line",), was=("before",)))
 
     assert (made.review_only, made.severity, made.group_by, made.identity) == (True, "high", ("line",), "before")
 

@@ -22,6 +22,7 @@ from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import DetectorError
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines.chat.answers import Judgement
@@ -29,7 +30,6 @@ from calltriage.pipelines.chat.kept import FOLDER, Cache, Known, NoAnswers, Reco
 from calltriage.pipelines.detecting import Usage
 from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger import incidents, results, reviews, tables
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.results import Made, Result
 from calltriage.pipelines.ledger.retention import forget_call, forget_older
 from calltriage.pipelines.ledger.reviews import Review

@@ -22,12 +22,12 @@ from vendors import says
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, Unauthenticated
+from calltriage.leaves.instants import written
 from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, work_of
 from calltriage.pipelines.spec import parse_spec
@@ -234,6 +234,12 @@ async def test_a_webhook_lets_its_call_be_read_once_it_has_settled(watching: Wat
     assert await due(watching) == []
     time.now += timedelta(minutes=2)
     assert await due(watching) == ["call-card"]
+
+
+async def test_a_webhook_may_be_signed_in_upper_case(watching: Watching) -> None:
+    body = b'{"call_id": "call-card"}'
+    shouted = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest().upper()
+    assert (await signed(watching, body, shouted)).status_code == 202
 
 
 @pytest.mark.parametrize(

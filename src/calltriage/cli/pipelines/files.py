@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import anyio
 import click
 
 from calltriage.cli.listing import show_rows
-from calltriage.cli.options import settings_of, wrong
+from calltriage.cli.options import past, settings_of
 from calltriage.cli.pipelines.showing import say_estimate
 from calltriage.cli.terminal import say
 from calltriage.errors import CallError, SettingsError
@@ -31,7 +30,6 @@ from calltriage.pipelines.pipeline import Estimate, Pipeline
 from calltriage.pipelines.presets import PRESETS, preset
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.statistics import successes_missing, wilson
-from calltriage.pipelines.windows import A_TIME, instant_of
 from calltriage.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,13 +38,9 @@ if TYPE_CHECKING:
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
 
-def a_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+def a_time(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The callback of an option that takes a time, which stays as it was typed."""
-    if value is not None:
-        try:
-            instant_of(value, datetime.now(UTC))
-        except ValueError:
-            raise wrong(value, f"must be {A_TIME}") from None
+    past(context, parameter, value)
     return value
 
 

@@ -78,14 +78,14 @@ def report(
 
 async def _attached(parts: Parts, figures: Figures, ticket: str) -> str:
     """Store the page and make it evidence of an issue. Returns the ticket."""
-    found = (await parts.client.send(ListIssues(search=ticket, limit=100))).items
-    issue = next((one for one in found if ticket.upper() in (one.triage_id, one.id.upper())), None)
-    if issue is None:
-        raise NotFound("No issue has this ticket number.")
     if not parts.client.shares_ids:
         raise SettingsError(
             "Here files and issues are of two services that share no ids. Attach the page by hand (--html)."
         )
+    found = (await parts.client.send(ListIssues(search=ticket, limit=100))).items
+    issue = next((one for one in found if ticket.upper() in (one.triage_id, one.id.upper())), None)
+    if issue is None:
+        raise NotFound("No issue has this ticket number.")
     data = as_page(figures).encode()
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import secrets
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, create_engine, delete, false, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, delete, false, insert, select, update
 
 from calltriage.desk.database.call_words import make_call_index
 from calltriage.desk.database.issue_search import make_index
@@ -20,9 +19,11 @@ from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 from calltriage.storage.folders import make_folder
 from calltriage.storage.foreign_files import refuse_other_tables, statements
+from calltriage.storage.migrating import VERSION, Schema
 from calltriage.storage.sqlite import sqlite_driver
 
 SCHEMA_VERSION = 11
+SCHEMA = Schema("The desk", SCHEMA_VERSION, settings, "calltriage.desk.database.migrations")
 DATABASE = "desk.sqlite3"
 
 
@@ -61,20 +62,15 @@ class Store(Database):
     def _prepare_schema(self, engine: Engine) -> None:
         make_folder(self._folder)  # for files, also if the tables are elsewhere
         with engine.connect() as connection, connection.begin():
-            version = _version(connection)
+            version = SCHEMA.found(connection)
         if version is None:
             with writing(engine) as connection:
                 _make(connection)
-        elif not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
-            raise StoreError(
-                f"The desk has schema version {version or 'unknown'}; this calltriage knows {SCHEMA_VERSION}. Install the "
-                "calltriage that wrote it, or point CALLTRIAGE_DATA_DIR (or CALLTRIAGE_DATABASE_URL) elsewhere."
-            )
-        elif int(version) < SCHEMA_VERSION:
+        elif version < SCHEMA_VERSION:
             if self._file is not None:
                 self._file.copy_to(self._file.path.with_name(f"desk.version-{version}.sqlite3"))
             with writing(engine) as connection:
-                _migrate(connection, int(version))
+                SCHEMA.migrate(connection, version)
 
 
 def _change_nothing(connection: Connection) -> None:
@@ -99,7 +95,7 @@ def own_statements() -> frozenset[str]:
 
 def differences(connection: Connection) -> list[Any]:
     """How the known tables differ from a new desk's, apart from the search indexes, which are made by hand."""
-    from alembic.autogenerate import compare_metadata  # noqa: PLC0415  see _migrate
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415  as in storage.migrating
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
     def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
@@ -110,14 +106,6 @@ def differences(connection: Connection) -> list[Any]:
     return compare_metadata(MigrationContext.configure(connection, opts={"include_object": ours}), metadata)
 
 
-def _version(connection: Connection) -> str | None:
-    """The schema version on record; None in an empty database, "" if there are tables but no version."""
-    if not inspect(connection).has_table("settings"):
-        return None
-    query = select(settings.c.value).where(settings.c.name == "schema_version")
-    return connection.execute(query).scalar_one_or_none() or ""
-
-
 def _make(connection: Connection) -> None:
     metadata.create_all(connection)
     org, user = new_id(), new_id()
@@ -125,7 +113,7 @@ def _make(connection: Connection) -> None:
     connection.execute(insert(organisations).values(**made))
     connection.execute(insert(users).values(org_id=org, id=user, created_at=made["created_at"]))
     facts = {
-        "schema_version": str(SCHEMA_VERSION),
+        VERSION: str(SCHEMA_VERSION),
         "secret": secrets.token_hex(32),
         "org_id": org,
         "user_id": user,
@@ -134,15 +122,3 @@ def _make(connection: Connection) -> None:
     make_index(connection)
     make_call_index(connection)
     give_statistics(connection)
-
-
-def _migrate(connection: Connection, version: int) -> None:
-    """Run all steps in the caller's transaction, so that the desk is of the old version or of the new one."""
-    from alembic.migration import MigrationContext  # noqa: PLC0415  as slow to import as SQLAlchemy, and rarely needed
-    from alembic.operations import Operations  # noqa: PLC0415
-
-    operations = Operations(MigrationContext.configure(connection))
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        importlib.import_module(f"calltriage.desk.database.migrations.v{step}").upgrade(operations)
-    change = update(settings).where(settings.c.name == "schema_version")
-    connection.execute(change.values(value=str(SCHEMA_VERSION)))

@@ -3,7 +3,6 @@ finds nothing useful by accident."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +27,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import JSON
 from uuid_utils import uuid4
 
+from calltriage.leaves.instants import utc_now, written
 from calltriage.leaves.strict_json import JsonObject
 
 metadata = MetaData()
@@ -376,17 +376,12 @@ compiles(by_code_point, "postgresql")(_collated)
 
 def new_organisation(org_id: str, name: str) -> JsonObject:
     """The row of an organisation without issues: its first ticket will be T-1001."""
-    return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(datetime.now(UTC))}
+    return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(utc_now())}
 
 
 def stands(table: Table, now: str) -> ColumnElement[bool]:
     """The condition that an organisation, user or key has neither expired nor been revoked."""
     return table.c.revoked_at.is_(None) & (table.c.expires_at.is_(None) | (table.c.expires_at > now))
-
-
-def written(instant: datetime) -> str:
-    """An instant as the triage API writes it: ISO 8601 UTC with milliseconds and a Z."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def new_id() -> str:

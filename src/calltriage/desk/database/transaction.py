@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from calltriage.desk.database import tables
-from calltriage.desk.database.tables import written
+from calltriage.leaves.instants import written
 from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation

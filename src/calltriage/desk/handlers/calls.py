@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, select, type_coerce
 
-from calltriage.desk.database.tables import by_code_point, calls, conversations, issues, links, written
+from calltriage.desk.database.tables import by_code_point, calls, conversations, issues, links
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
 from calltriage.desk.handlers import call_shapes
 from calltriage.leaves.gate import compact
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.matching.telephone import forms
 from calltriage.operations.calls import (

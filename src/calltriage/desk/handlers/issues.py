@@ -8,7 +8,7 @@ from functools import cache
 from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 
 from calltriage.desk.database.issue_search import FEW, look_for, searched
-from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
+from calltriage.desk.database.tables import issues, links, new_id, organisations, views
 from calltriage.desk.database.transaction import (
     AnyRow,
     Keys,
@@ -24,6 +24,7 @@ from calltriage.desk.handlers.categories import ensure_category, filtered_names,
 from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, new_issue, read_issue, shown_issues
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import TOUCHING, remove_relation_row
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import DEFAULT_LIMIT
 from calltriage.operations.issues import (

@@ -12,9 +12,10 @@ from datetime import timedelta
 from pydantic import JsonValue
 from sqlalchemy import func, insert, select
 
-from calltriage.desk.database.tables import links, new_id, runs, sessions, written
+from calltriage.desk.database.tables import links, new_id, runs, sessions
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, handled, not_found
 from calltriage.desk.handlers.activity_writing import TALK, entry, record
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_SESSION
 from calltriage.operations.norm import CreateAgentSession, Intent, ListTriageAgents, PromptNorm, intent_of

@@ -27,10 +27,10 @@ from calltriage.desk.database.tables import (
     stands,
     used_assertions,
     users,
-    written,
 )
 from calltriage.desk.database.transaction import Principal
 from calltriage.desk.http.client_keys import CLOCK_SKEW, Claims, key_id_of, read_assertion
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 

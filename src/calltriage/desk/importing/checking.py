@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
 
-from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.documents import Found, json_values
 from calltriage.desk.importing.entries import Entry, Reading, complaint, entry_of
@@ -21,6 +20,7 @@ from calltriage.desk.importing.sources import Source, Text
 from calltriage.desk.importing.spool import Spool
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import is_object
 
 MOST_BAD = 100_000

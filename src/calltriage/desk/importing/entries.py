@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.our_lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject, is_object, refuse_depth
 from calltriage.leaves.surrogates import LONE
 from calltriage.operations.attachments import RECORDING_OF

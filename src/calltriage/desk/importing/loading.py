@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +14,13 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.database.call_words import keep_words
-from calltriage.desk.database.tables import attachments, calls, conversations, written
+from calltriage.desk.database.tables import attachments, calls, conversations
 from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.handlers.call_shapes import has_ended
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.instants import utc_now, written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.telephone import dialled
 
@@ -104,7 +104,7 @@ async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
                 continue
             received, blob = bytes_of[entry.id]
             facts = {**entry.values, "blob": blob, "md5": received.md5}
-            insert_attachment(connection, org, entry.id, facts, written(datetime.now(UTC)))
+            insert_attachment(connection, org, entry.id, facts, written(utc_now()))
             tally["added"] += 1
         return tally
 
@@ -177,7 +177,7 @@ def _load_rows(connection: Connection, org: str, table: Table, entries: list[Ent
 
 
 def _columns(table: Table, entry: Entry) -> JsonObject:
-    now = {"updated_at": written(datetime.now(UTC))} if "updated_at" in table.c else {}
+    now = {"updated_at": written(utc_now())} if "updated_at" in table.c else {}
     narrowing = filterable(entry.values["record"]) if table is calls else {}
     return {**entry.values, **now, **narrowing, "digest": entry.digest}
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from calltriage.desk.database.tables import written
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata, OpaqueId
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import zlib
 from collections.abc import AsyncGenerator
@@ -24,7 +23,8 @@ from calltriage.desk.importing.formats import NAMES
 from calltriage.desk.importing.loading import load_import
 from calltriage.desk.importing.sources import GZIP, Borrowed, Source
 from calltriage.errors import ImportFileError
-from calltriage.leaves.seals import is_signature
+from calltriage.leaves.seals import is_signature, may_be_signature
+from calltriage.leaves.webhooks import MAX_WEBHOOK, SIGNATURE_HEADER
 from calltriage.operations.calls import A_ZONE
 
 if TYPE_CHECKING:
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 
 MAX_IMPORT = 64 * 2**20
 """Most bytes of an import's body, unpacked."""
-MAX_WEBHOOK = 8 * 2**20
-"""Most bytes of a webhook's body: enough for the largest call that can be read back."""
 AT_ONCE = 4
 """Bodies that are read and loaded at once. Further ones wait for their turn."""
-
-SIGNATURE = re.compile("[0-9a-fA-F]{64}")
 
 
 @dataclass
@@ -63,16 +59,15 @@ class Arriving:
             return await self._load(file, org_id, skip_bad=skip_bad, leave_out="skip_bad=true in the query", **how)
 
     async def take_webhook(self, request: Request) -> Response:
-        """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end. The header
-        `x-webhook-signature` is the HMAC-SHA256 of the body in hexadecimal digits (docs.bland.ai, "Webhook Signing").
+        """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end, with SIGNATURE_HEADER.
         Raises ContractError."""
-        org_id, signature = request.path_params["organisation"], request.headers.get("x-webhook-signature", "")
+        org_id, signature = request.path_params["organisation"], request.headers.get(SIGNATURE_HEADER, "")
         secrets = await self.desk.access.webhook_secrets(org_id, self.desk.clock())
-        if not secrets or not SIGNATURE.fullmatch(signature):
+        if not secrets or not may_be_signature(signature):
             raise _unsigned()
         async with self._turns, _body(request, MAX_WEBHOOK) as file:
             body = file.read()
-            if not any(is_signature(signature.lower(), secret.encode(), body) for secret in secrets):
+            if not any(is_signature(signature, secret.encode(), body) for secret in secrets):
                 raise _unsigned()
             return await self._load(file, org_id, format_name="bland")
 

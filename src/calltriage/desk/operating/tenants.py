@@ -26,12 +26,12 @@ from calltriage.desk.database.tables import (
     organisations,
     settings,
     users,
-    written,
 )
 from calltriage.desk.database.transaction import AnyRow
 from calltriage.desk.http.access import digest
 from calltriage.desk.http.client_keys import UNUSABLE, public_key_of
 from calltriage.errors import SettingsError, StoreError
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 
 SHORTEST_SECRET = 16

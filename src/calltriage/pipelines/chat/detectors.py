@@ -149,7 +149,7 @@ class Panel:
     async def _shared(self, name: str, call: Call, shown: _Shown) -> tuple[dict[str, Judgement], Usage]:
         """What the panel knows of the call already, or the answer to a request. Its failure is kept for the others."""
         if (held := self._held.get(call.content_hash)) is not None:
-            return held, Usage(is_cached=True)
+            return held, Usage()
         failed = self._failed.get(call.content_hash)
         if failed is not None and name not in failed.told:
             failed.told.add(name)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from calltriage.errors import DetectorError, DetectorFailed, StoreError
 from calltriage.leaves import durable
 from calltriage.leaves.folders import Folder
+from calltriage.leaves.instants import utc_now
 from calltriage.pipelines.chat.answers import Judgement
 from calltriage.pipelines.detecting import Usage
 from calltriage.storage.kept_files import KeptFiles
@@ -72,7 +73,7 @@ class Cache:
 
     folder: Path
     endpoint: str
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
     keeps: timedelta = KEPT
     _files: KeptFiles = field(init=False, repr=False)
 
@@ -176,7 +177,7 @@ class Recorder:
     answers: Answers
     path: Path
     keeps: timedelta | None = None
-    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
 
     def __post_init__(self) -> None:
         if self.keeps is not None and self.path.exists():
@@ -217,4 +218,4 @@ def _take_out(path: Path, before: str) -> None:
 
 def free(usage: Usage) -> Usage:
     """The cost of a kept answer: no money and no requests. The tokens are those of the first time."""
-    return replace(usage, usd=0.0, requests=0, is_cached=True)
+    return replace(usage, usd=0.0, requests=0)

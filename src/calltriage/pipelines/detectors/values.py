@@ -15,6 +15,8 @@ _MONEY = re.compile(
 _PHONE = re.compile(r"(?:(?<= )\+?\d+ ?){1,12}")
 LEAST_PHONE = 7
 """Least digits of a telephone number."""
+NAME_WORDS = 3
+"""Most words of a name."""
 SHOWN_TIME = 12 * 60
 """Minutes of half a day."""
 
@@ -92,13 +94,13 @@ def _halves(time: str) -> set[int]:
     return {at} if half == "am" else {at + SHOWN_TIME} if half == "pm" else {at, at + SHOWN_TIME}
 
 
-def names_after(text: str, phrases: tuple[str, ...], most: int = 3) -> Iterator[list[str]]:
-    """The words after each occurrence of some phrases in a text, at most `most` of them."""
+def names_after(text: str, phrases: tuple[str, ...]) -> Iterator[list[str]]:
+    """The words after each occurrence of some phrases in a text, at most NAME_WORDS of them."""
     line = loose_line(text)
     for phrase in phrases:
         wanted = loose_line(phrase)
         at = line.find(wanted)
         while at >= 0:
-            if words := line[at + len(wanted) :].split()[:most]:
+            if words := line[at + len(wanted) :].split()[:NAME_WORDS]:
                 yield words
             at = line.find(wanted, at + 1)

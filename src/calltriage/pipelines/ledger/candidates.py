@@ -15,6 +15,8 @@ from calltriage.pipelines.ledger.tables import findings
 
 MOST_WAITING = 1_000
 """Most incidents that `left` names."""
+MOST_OF_INCIDENT = 2_000
+"""Most findings that `of_incident` names."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,16 @@ _CANDIDATES = (
     select(*(findings.c[name] for name in Candidate.__dataclass_fields__))
     .where(OF_FAMILY, findings.c.state.in_(("accepted", "new")))  # the index has it; an OR of states would not use it
     .order_by(findings.c.state, findings.c.call_began, findings.c.id)
-    .limit(bindparam("most"))
+    .limit(MOST_OF_INCIDENT)
 )
 
 
 def of_incident(
-    connection: Connection, ledger: Ledger, fingerprints: Sequence[str], alone: Alone | None, limit: int = 2000
+    connection: Connection, ledger: Ledger, fingerprints: Sequence[str], alone: Alone | None
 ) -> list[Candidate]:
-    """Accepted findings, then new ones `alone`, each by the begin of their call: `limit` at most, in which findings that are
-    held back or wait for a person take no place. None: all new ones."""
-    asked = {"of_account": ledger.account, "family": fingerprints, "most": limit}
+    """Accepted findings, then new ones `alone`, each by the begin of their call: MOST_OF_INCIDENT at most, in which findings
+    that are held back or wait for a person take no place. None: all new ones."""
+    asked = {"of_account": ledger.account, "family": fingerprints}
     return [Candidate(*row) for row in connection.execute(_candidates_with(alone), asked)]
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
 
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import BY_WEIGHT
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents, items, reviews
@@ -37,6 +38,8 @@ FILED_BEFORE = "another version of the detector filed this moment by other words
 """Reason of a finding that is counted, as long as it holds. Results are made anew, effects are not."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
+CHUNK = 500
+"""Most ids in one statement."""
 
 
 @dataclass(frozen=True)
@@ -302,9 +305,9 @@ def set_state(
         connection.execute(_SET, {**values, "ids": some})
 
 
-def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
+def _chunks(ids: list[str]) -> Iterable[list[str]]:
     """Ids in parts that are short enough for one statement."""
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
 
 
 @dataclass(frozen=True)
@@ -390,11 +393,6 @@ def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]
 
 def by_ids(connection: Connection, ledger: Ledger, ids: Sequence[str]) -> dict[str, JsonObject]:
     """Those of these findings that are in the ledger, by id."""
-    rows = (
-        row
-        for some in _chunks(list(ids))
-        for row in connection.execute(
-            select(findings).where(findings.c.account == ledger.account, findings.c.id.in_(some))
-        ).mappings()
-    )
-    return {row["id"]: dict(row) for row in rows}
+    query = select(findings).where(findings.c.account == ledger.account)
+    parts = (connection.execute(query.where(findings.c.id.in_(some))).mappings() for some in _chunks(list(ids)))
+    return {row["id"]: dict(row) for rows in parts for row in rows}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 from sqlalchemy import case, select
 
+from calltriage.leaves.instants import written
 from calltriage.pipelines.hangs import COUNT_FOR, MOST_HANGS
-from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.rows import insert_into
 from calltriage.pipelines.ledger.tables import detectors
 

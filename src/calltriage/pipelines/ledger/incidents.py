@@ -9,10 +9,11 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
 
 from calltriage.errors import Conflict, NotFound
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.candidates import OF_FAMILY
 from calltriage.pipelines.ledger.findings import FILED
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Text, and_, bindparam, func, or_, select, update
 
-from calltriage.leaves.instants import instant
+from calltriage.leaves.instants import instant, written
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import items, runs
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from pydantic import SecretStr
 
-from calltriage.errors import StoreError
+from calltriage.leaves.instants import utc_now, written
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
+from calltriage.storage.migrating import VERSION, Schema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -25,15 +25,6 @@ SESSIONS = 6
 """PostgreSQL sessions that turns may hold at once. The rest of the pool serves the writes made within turns."""
 
 T = TypeVar("T")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def written(instant: datetime) -> str:
-    """An instant as the ledger keeps it: ISO 8601 in UTC with milliseconds. Texts sort by time."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
@@ -89,36 +80,15 @@ async def open_ledger(folder: Path, account: str, url: SecretStr | None = None) 
 
 def prepare(engine: Engine) -> None:
     """Create the tables, or migrate older ones. Raises StoreError for tables of a newer version."""
-    from sqlalchemy import insert, inspect, select  # noqa: PLC0415
+    from sqlalchemy import insert  # noqa: PLC0415
 
     from calltriage.pipelines.ledger.tables import facts, metadata  # noqa: PLC0415
 
+    schema = Schema("The pipelines' ledger", SCHEMA_VERSION, facts, "calltriage.pipelines.ledger.migrations")
     with writing(engine) as connection:
-        if not inspect(connection).has_table(facts.name):
+        version = schema.found(connection)
+        if version is None:
             metadata.create_all(connection)
-            connection.execute(insert(facts).values(name="schema_version", value=str(SCHEMA_VERSION)))
-            return
-        version = connection.execute(select(facts.c.value).where(facts.c.name == "schema_version")).scalar_one_or_none()
-        if version is None or not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
-            raise StoreError(
-                f"The pipelines' ledger has schema version {version or 'unknown'}; this calltriage knows {SCHEMA_VERSION}. "
-                "Install the calltriage that wrote it, or point CALLTRIAGE_DATA_DIR (or CALLTRIAGE_DATABASE_URL) elsewhere."
-            )
-        _migrate(connection, int(version))
-
-
-def _migrate(connection: Connection, version: int) -> None:
-    """Run all steps in one transaction. The module `migrations/v{N}.py` makes version N of version N - 1."""
-    if version == SCHEMA_VERSION:
-        return
-    from alembic.migration import MigrationContext  # noqa: PLC0415
-    from alembic.operations import Operations  # noqa: PLC0415
-    from sqlalchemy import update  # noqa: PLC0415
-
-    from calltriage.pipelines.ledger.tables import facts  # noqa: PLC0415
-
-    operations = Operations(MigrationContext.configure(connection))
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        importlib.import_module(f"calltriage.pipelines.ledger.migrations.v{step}").upgrade(operations)
-    change = update(facts).where(facts.c.name == "schema_version")
-    connection.execute(change.values(value=str(SCHEMA_VERSION)))
+            connection.execute(insert(facts).values(name=VERSION, value=str(SCHEMA_VERSION)))
+        elif version < SCHEMA_VERSION:
+            schema.migrate(connection, version)

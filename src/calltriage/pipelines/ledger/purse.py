@@ -12,7 +12,7 @@ import anyio
 from sqlalchemy import case, func, select
 
 from calltriage.errors import Deferred
-from calltriage.pipelines.ledger.ledger import written
+from calltriage.leaves.instants import written
 from calltriage.pipelines.ledger.tables import spend
 
 if TYPE_CHECKING:

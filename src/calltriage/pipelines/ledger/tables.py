@@ -1,7 +1,7 @@
 """The ledger's tables, on SQLite and PostgreSQL, with the prefix `pipeline_`.
 
 Every key begins with the account: ids of calls and issues are unique within an account only. Instants are texts; see
-`ledger.written`.
+`instants.written`.
 """
 
 from __future__ import annotations

@@ -33,10 +33,10 @@ MEASURES = (
 MEASURE_COLUMNS = ("detector", "measure", "examinations", "median", "95th percentile", "greatest")
 
 
-def plain(text: object, most: int = MOST) -> str:
-    """An untrusted text as one line of Markdown, escaped and cut to `most` characters."""
+def plain(text: object) -> str:
+    """An untrusted text as one line of Markdown, escaped and cut to MOST characters."""
     line = one_line(str(text))
-    return MARKUP.sub(r"\\\1", line if len(line) <= most else f"{line[: most - 1]}…")
+    return MARKUP.sub(r"\\\1", line if len(line) <= MOST else f"{line[: MOST - 1]}…")
 
 
 def as_markdown(report: Figures) -> str:

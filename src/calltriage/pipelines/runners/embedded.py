@@ -78,18 +78,14 @@ class Embedded:
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None
-        if await self._state() != "running":
+        if await self.work.state() != "running":
             return "stopped"
         await patiently(self.work.filer.finish)
         await patiently(self.work.forget_old)
-        due = await patiently(lambda: items.next_due(self.work.ledger, self.run.id))
-        return None if due is None else f"Some calls wait until {due}. The same command goes on then."
-
-    async def _state(self) -> str:
-        return await patiently(lambda: runs.state_of(self.work.ledger, self.run.id))
+        return await patiently(self.work.why_waiting)
 
     async def _look(self, turn: Turn, scope: anyio.CancelScope) -> None:
-        while await self._state() == "running":
+        while await self.work.state() == "running":
             if not await patiently(lambda: is_taken(turn, ASKED_S)):
                 raise SettingsError(f"Another process took {self.run.id} over while the database was away.")
             await anyio.sleep(LOOK_EVERY_S)

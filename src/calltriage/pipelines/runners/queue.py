@@ -116,13 +116,10 @@ class Share:
         for scope in self._under_way:
             scope.cancel()
 
-    async def _state(self) -> str:
-        return await patiently(lambda: runs.state_of(self.work.ledger, self.run.id))
-
     async def _look(self) -> None:
         """End the work when any process ended or stopped the run."""
         looks = 0
-        while await self._state() == "running":
+        while await self.work.state() == "running":
             looks += 1
             if looks % round(SHOW_EVERY_S / LOOK_EVERY_S) == 0:
                 await self._show()
@@ -218,7 +215,6 @@ class Share:
     async def _end(self) -> None:
         await self.work.filer.finish()
         await self.work.forget_old()
-        due = await items.next_due(self.work.ledger, self.run.id)
-        why = None if due is None else f"Some calls wait until {due}. The same command goes on then."
+        why = await self.work.why_waiting()
         state, told = "paused" if why else "done", why or self.work.filer.waits
         await runs.end(self.work.ledger, self.run.id, state, told)

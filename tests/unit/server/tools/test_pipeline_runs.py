@@ -22,8 +22,8 @@ from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
 from calltriage.errors import Unauthenticated
+from calltriage.leaves.instants import utc_now, written
 from calltriage.pipelines.ledger import Ledger, findings, open_ledger, runs, tables
-from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.pipeline import Pipeline, Report, Source
 from calltriage.pipelines.runners import embedded

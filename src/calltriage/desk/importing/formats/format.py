@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from calltriage.desk.database.tables import written
 from calltriage.desk.importing.documents import Found
 from calltriage.desk.importing.our_lines import instant_of_number
 from calltriage.desk.importing.sources import Text
+from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 Line: TypeAlias = JsonObject
