@@ -440,6 +440,67 @@ def test_voices_of_one_caption_are_turns_of_their_own() -> None:
     assert spoken(entry) == [("A", "Hello", 1000, 1000), ("B", "Hi & bye", 1000, 1000)]
 
 
+def captions(form: str, *cues: str) -> str:
+    texts = [f"00:00:0{n}.000 --> 00:00:0{n}.900\n{cue}" for n, cue in enumerate(cues, 1)]
+    if form == "vtt":
+        return "\n\n".join(["WEBVTT", *texts]) + "\n"
+    return "\n\n".join(f"{n}\n{text.replace('.', ',', 2)}" for n, text in enumerate(texts, 1)) + "\n"
+
+
+SHARED: dict[str, tuple[list[str], list[tuple[str | None, str]]]] = {
+    "names": (["Agent: I will refund you.\nCaller: You are lying."],
+              [("assistant", "I will refund you."), ("user", "You are lying.")]),
+    "names behind dashes": (["- Agent: One moment.\n- Caller: No!"], [("assistant", "One moment."), ("user", "No!")]),
+    "names close behind dashes, words below": (["-Agent: One moment.\n-Caller: No,\nI won't."],
+                                               [("assistant", "One moment."), ("user", "No,\nI won't.")]),
+    "names in brackets": (["[Agent] Yes?\n[Caller] No."], [("assistant", "Yes?"), ("user", "No.")]),
+    "names above the words": (["Agent:\nYes?\nCaller:\nNo."], [("assistant", "Yes?"), ("user", "No.")]),
+    "names that come again": (["Dana: Yes?\nLee: No.", "Lee: Why?\nDana: So."],
+                              [("Dana", "Yes?"), ("Lee", "No."), ("Lee", "Why?"), ("Dana", "So.")]),
+    "one name on the second line": (["I will.\nCaller: You lie."], [(None, "I will."), ("user", "You lie.")]),
+    "dashes alone": (["- Where is it?\n- I sent it."], [(None, "Where is it?"), (None, "I sent it.")]),
+    "long dashes": (["–Where is it?\n— I sent it."], [(None, "Where is it?"), (None, "I sent it.")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+@pytest.mark.parametrize("name", SHARED)
+def test_speakers_that_share_a_caption_have_its_start_and_no_length(name: str, form: str) -> None:
+    cues, said = SHARED[name]
+    (entry,), complaints, _ = read(captions(form, *cues, "Good."))
+    assert complaints == []
+    assert [turn[:2] for turn in spoken(entry)] == [*said, (None, "Good.")]
+    assert [turn[2:] for turn in spoken(entry)[:2]] == [(1000, None)] * 2
+    assert spoken(entry)[-1][2:] == (1000 * len(cues) + 1000, 900)
+
+
+def test_names_of_which_none_comes_again_are_speakers_where_every_line_of_a_file_has_one() -> None:
+    (entry,), _, _ = read(captions("srt", "Dana: Yes?\nLee: No."))
+    assert [turn[:2] for turn in spoken(entry)] == [("Dana", "Yes?"), ("Lee", "No.")]
+
+
+@pytest.mark.parametrize(
+    ("cue", "speaker", "said"),
+    [
+        ("Agent: I will.\nNote: call back at 5:30", "assistant", "I will.\nNote: call back at 5:30"),
+        ("Agent: Tea or coffee:\n- Tea\n- Coffee", "assistant", "Tea or coffee:\n- Tea\n- Coffee"),
+        ("Agent: Well.\n[laughs] Yes.\n[laughs] No.", "assistant", "Well.\n[laughs] Yes.\n[laughs] No."),
+        ("Agent: Yes.\nAgent: No.", "assistant", "Yes.\nNo."),
+        ("<v Agent>- Tea\n- Coffee", "assistant", "- Tea\n- Coffee"),
+        ("- I was going to\nsay that", None, "- I was going to\nsay that"),
+        ("- I was going to say that", None, "- I was going to say that"),
+        ("-- I was\n-- going", None, "-- I was\n-- going"),
+        ("-5 today\n-3 tomorrow", None, "-5 today\n-3 tomorrow"),
+    ],
+)
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+def test_a_caption_of_one_speaker_stays_one_turn(form: str, cue: str, speaker: str | None, said: str) -> None:
+    for cues in ([cue], [cue, "Caller: Fine."]):
+        (entry,), _, _ = read(captions(form, *cues))
+        assert spoken(entry)[0] == (speaker, said, 1000, 900)
+        assert len(spoken(entry)) == len(cues)
+
+
 @pytest.mark.parametrize(
     ("times", "offsets"),
     [
