@@ -521,6 +521,59 @@ def test_times_of_a_table_are_told_apart(times: tuple[str, str], offsets: list[i
     assert entry.values["created_at"][:10] == ("2026-05-01" if len(times[0]) > 7 else "2026-05-02")
 
 
+@pytest.mark.parametrize(
+    ("times", "offsets"),
+    [
+        (["2026-05-01T10:00:08Z", "2026-05-01T12:00:04+02:00", "2026-05-01T10:00:00Z"], [0, 4000, 8000]),
+        (["01.05.2026 10:00:08", "01.05.2026 10:00:04", "01.05.2026 10:00"], [0, 4000, 8000]),
+        (["1777629608000", "1777629604000", "1777629600000"], [0, 4000, 8000]),
+        (["8", "00:04", "0"], [0, 4000, 8000]),
+    ],
+)
+def test_rows_of_a_call_are_in_the_order_of_their_times(times: list[str], offsets: list[int]) -> None:
+    rows = "".join(f"c-1,{time},agent,{said}\n" for time, said in zip(times, ("third", "second", "first"), strict=True))
+    (entry,), complaints, _ = read(f"call,time,speaker,text\n{rows}c-1,{times[0]},agent,last\n")
+    assert complaints == []
+    assert [turn[1] for turn in spoken(entry)] == ["first", "second", "third", "last"]
+    assert [turn[2] for turn in spoken(entry)] == [*offsets, offsets[-1]]
+    assert entry.values["created_at"] == (
+        "2026-05-01T10:00:00.000Z" if len(times[0]) > 2 else "2026-05-02T12:00:00.000Z"
+    )
+
+
+@pytest.mark.parametrize("times", [("8", "", "4"), ("2026-05-01T10:00:08Z", "2", "2026-05-01T10:00:00Z"),
+                                   ("2026-05-01T10:00:08Z", "2026-05-01T10:00:04", "2026-05-01T10:00:00Z")])  # fmt: skip
+def test_rows_whose_times_are_not_all_known_alike_stay_as_they_are(times: tuple[str, ...]) -> None:
+    rows = "".join(f"c-1,{time},agent,{said}\n" for time, said in zip(times, "abc", strict=True))
+    (entry,), complaints, _ = read(f"call,time,speaker,text\n{rows}")
+    assert (complaints, [turn[1] for turn in spoken(entry)]) == ([], ["a", "b", "c"])
+
+
+BY_CHANNEL: dict[str, Any] = {
+    "ours": {"call_id": "o-1", "created_at": "2026-05-01T10:00:00Z", "turns": [
+        {"speaker": "agent", "text": one[1], "start_ms": one[2]} for one in (TWO[1], TWO[0])]},
+    "deepgram": {**DEEPGRAM, "results": {**DEEPGRAM["results"],
+                                         "utterances": DEEPGRAM["results"]["utterances"][::-1]}},
+    "assemblyai": {**ASSEMBLYAI, "utterances": ASSEMBLYAI["utterances"][::-1]},
+    "whisper": {**WHISPER, "segments": WHISPER["segments"][::-1]},
+    "retell": {**RETELL, "transcript_object": RETELL["transcript_object"][::-1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_CHANNEL)
+def test_turns_are_in_the_order_of_their_times(name: str) -> None:
+    (entry,), _, _ = read(json.dumps(BY_CHANNEL[name]))
+    assert [turn[1:3] for turn in spoken(entry)] == [one[1:3] for one in TWO]
+    assert [row["id"] for row in entry.values["record"]["transcripts"]] == [0, 1]
+
+
+def test_turns_of_which_one_has_no_time_stay_as_they_are() -> None:
+    for start in ({}, {"start_ms": None}, {"start_ms": "4"}, {"start_ms": True}):
+        turns = [{"speaker": "agent", "text": "a", "start_ms": 8}, {"speaker": "agent", "text": "b", **start}]
+        (entry,), _, _ = read(json.dumps({"call_id": "o-1", "created_at": "2026-05-01T10:00:00Z", "turns": turns}))
+        assert [turn[1] for turn in spoken(entry)] == ["a", "b"]
+
+
 BROKEN: dict[str, tuple[str, str]] = {
     "a row without its cells": (CSV + "c-3,x\n", "line 5: expected 5 cells as in the header, found 2"),
     "a time that is none": (CSV + "c-3,noon,agent,hi,\n", "line 5: time: expected ISO 8601"),

@@ -142,6 +142,7 @@ def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: 
 
 
 def _call(call_id: str, rows: list[JsonObject]) -> Line:
+    rows = _in_order(rows)
     times = [_time(row.get("time", "")) for row in rows]
     first = next((time for time in times if _is_instant(time)), None)
     base = None if first is None else _seconds(first)
@@ -159,6 +160,17 @@ def _call(call_id: str, rows: list[JsonObject]) -> Line:
     if first is not None:
         line["created_at"] = first.isoformat() if isinstance(first, datetime) else instant(first)
     return {**line, "call_id": call_id} if call_id else line
+
+
+def _in_order(rows: list[JsonObject]) -> list[JsonObject]:
+    """The rows of a call by their times, as exports may begin with the newest. They stay as they are if one has no time,
+    or if their times cannot be compared."""
+    times = [_time(row.get("time", "")) for row in rows]
+    kinds = {(_is_instant(time), isinstance(time, datetime) and time.tzinfo is None) for time in times}
+    if None in times or len(kinds) > 1:
+        return rows
+    keyed = [(_seconds(time), row) for time, row in zip(times, rows, strict=True) if time is not None]
+    return [row for _, row in sorted(keyed, key=lambda one: one[0])]
 
 
 def _time(cell: str) -> datetime | float | None:
