@@ -52,7 +52,8 @@ Kind: TypeAlias = Literal["call", "sms_conversation", "file"]
 class Entry:
     """What one good line brings. `values`: the columns of its table. `content`: a file's bytes, or where they are.
 
-    `place`: where the line is. `digest`: an entry with the same one brings nothing new.
+    `place`: where the line is. `digest`: an entry with the same one brings nothing new. `named_by`: the file whose name is
+    the id of a call that has none of its own.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Entry:
     digest: str
     values: JsonObject
     content: bytes | Path | None = None
+    named_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -597,6 +597,27 @@ def test_what_cannot_be_read_is_named_with_its_place_and_what_was_expected(name:
     assert complaints[0].startswith(complaint)
 
 
+def test_a_file_of_no_format_is_named_and_a_table_is_told_the_names_of_columns(tmp_path: Path) -> None:
+    columns = "names speaker (or role, participant, party, user, who, sender), text (or content, message, transcript, "
+    texts = {"table.csv": "Anruf;Zeit;Sprecher;Text\na;1;b;c\n", "letter.txt": "Dear all, see the calls attached.\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with checked(find_sources([tmp_path / name])) as found:
+            (complaint,) = found.complaints
+        assert complaint.startswith(
+            f"{tmp_path / name}: is in no format that is known here: expected JSON, WebVTT, SRT"
+        )
+        assert (columns in complaint) == (name == "table.csv")
+    _, complaints, _ = read(texts["table.csv"], format_name="csv")
+    assert columns in complaints[0]
+
+
+def test_what_is_no_file_is_not_dated_by_one() -> None:
+    source = Source("", lambda: cast("BinaryIO", BytesIO(VTT.encode())), changed=CHANGED, title="standard input")
+    with checked([source]) as found:
+        assert "calls without a time of their own: 1, dated by when they arrived" in found.notes
+
+
 def test_a_file_is_not_in_the_format_that_is_insisted_on() -> None:
     _, complaints, _ = read(json.dumps(RETELL), format_name="vapi")
     assert complaints == [
@@ -618,6 +639,22 @@ def test_a_folder_gives_its_files_in_order_packed_or_not(tmp_path: Path) -> None
         assert "one.srt, read as UTF-16" in found.notes
     with pytest.raises(ImportFileError, match="no file to import"):
         find_sources([(tmp_path / "empty").mkdir() or tmp_path / "empty"])
+
+
+@pytest.mark.parametrize("names", [("a/call.vtt", "b/call.vtt"), ("call.vtt", "call.txt")])
+def test_two_calls_whose_files_give_them_one_id_are_refused_with_what_to_do(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    files = [tmp_path / name for name in names]
+    for file, text in zip(files, (VTT, VTT.replace("lost", "found")), strict=True):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    with checked(find_sources(files)) as found:
+        (complaint,) = found.complaints
+        assert [entry.id for entry in found.entries] == ["call"]
+    shown = files[1].name if files[0].name != files[1].name else files[1]
+    assert complaint.startswith(f"{shown}: an earlier call with other content has the id call, too")
+    assert "rename one file, or import the folder above both" in complaint
 
 
 def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:
