@@ -70,6 +70,20 @@ async def test_a_bad_line_loads_nothing_unless_it_is_skipped_and_loading_again_c
     assert said == "0 added, 0 changed, 2 there already, 1 skipped.\n"
 
 
+async def test_an_import_names_the_call_whose_words_a_file_of_the_same_name_replaced(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        text = f"WEBVTT\n\n00:01.000 --> 00:02.000\nAgent: {folder}\n"
+        (tmp_path / folder / "call.vtt").write_text(text, encoding="utf-8")
+    _, _, told = await run(tmp_path, "desk", "import", "a/call.vtt")
+    assert "replaced" not in told
+    for said, is_told in (("0 added, 1 changed", True), ("0 added, 0 changed, 1 there already", False)):
+        _, counts, told = await run(tmp_path, "desk", "import", "b/call.vtt")
+        assert counts.startswith(said)
+        assert ("replaced the words of call call by those of b/call.vtt" in told) == is_told
+        assert ("rename one file, or import the folder above both" in told) == is_told
+
+
 async def test_the_desks_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
     first, second = await run(tmp_path, "desk", "keys", "show"), await run(tmp_path, "desk", "keys", "show")
     assert first == second

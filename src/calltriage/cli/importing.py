@@ -23,6 +23,7 @@ from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.desk.importing.sample import load_sample
 from calltriage.desk.importing.sources import Source, find_sources, kept
+from calltriage.desk.importing.spool import KEEP_BOTH
 from calltriage.embedded import open_desk
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = Path("-")
 KINDS = {"call": "calls", "sms_conversation": "conversations", "file": "files"}
+MOST_REPLACED = 20
+"""Replaced calls that are named. Further ones are counted."""
 AGAIN = "Run the same command again to load the rest."
 
 
@@ -81,6 +84,7 @@ def import_paths(settings: Settings, paths: Sequence[Path], wishes: Wishes, orga
             done = load(settings, found, organisation)
             _say_bad(found, "skipped")
             say(f"{_told(done)}, {found.bad} skipped.")
+            _say_replaced(done)
             if done.through < len(found.entries):
                 say(f"Interrupted after {done.through} of {len(found.entries)}. {AGAIN}", err=True)
                 raise SystemExit(INTERRUPTED)
@@ -147,6 +151,16 @@ def _limit(settings: Settings) -> int:
 
 def _told(done: Imported) -> str:
     return f"{done.added} added, {done.changed} changed, {done.unchanged} there already"
+
+
+def _say_replaced(done: Imported) -> None:
+    """Name the calls whose words another file may have taken: a call without an id has its file's name alone."""
+    for call_id, file in done.replaced[:MOST_REPLACED]:
+        say(f"replaced the words of call {call_id} by those of {file}, whose name alone gives that id", err=True)
+    if len(done.replaced) > MOST_REPLACED:
+        say(f"replaced {len(done.replaced) - MOST_REPLACED} more", err=True)
+    if done.replaced:
+        say(f"If they were other calls: {KEEP_BOTH}; then import the earlier files again.", err=True)
 
 
 def _say_bad(found: Checked, word: str) -> None:

@@ -71,7 +71,6 @@ async def vendor_of(folder: Path) -> AsyncGenerator[tuple[Vendor, str]]:
         ("check", "p.toml"),
         ("eval", "p.toml", "--labels", "labels.jsonl"),
         ("missed", "first", "forbidden", "when do you open"),
-        ("report", "--attach-to", "T-1001"),
         ("accept", "FINDING"),
     ],
     ids=lambda command: command[0] + command[-1],

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Any
 
@@ -16,6 +16,7 @@ from calltriage.desk.importing.entries import Entry, Reading, complaint, entry_o
 from calltriage.desk.importing.formats import FORMATS, NAMES, OURS, TEXT_FORMATS
 from calltriage.desk.importing.formats.chat import is_turn
 from calltriage.desk.importing.formats.format import Format, Line, TextFormat
+from calltriage.desk.importing.formats.tables import CSV, is_like_table
 from calltriage.desk.importing.sources import Source, Text
 from calltriage.desk.importing.spool import Spool
 from calltriage.errors import ImportFileError
@@ -83,10 +84,10 @@ def _check(source: Source, found: Checked, format_name: str | None, how: Reading
             found.notes.append(source.at(f"read as {text.encoding.upper()}"))
         in_a_row = 0
         for one in _translated(text, format_name, assumptions):
-            place = source.at(one.place) if one.place else source.name
+            place = source.at(one.place) if one.place else source.whole
             in_a_row += 1
             try:
-                found.entries.add(_entry(one, place, how))
+                found.entries.add(_entry(one, place, how, source))
                 in_a_row = 0
             except (ValueError, RecursionError) as error:
                 found.complain(place, complaint(error))
@@ -95,15 +96,17 @@ def _check(source: Source, found: Checked, format_name: str | None, how: Reading
                 break
         found.notes += assumptions.notes()
     except OSError as error:
-        found.complain(source.name, f"cannot be read: {error.strerror or type(error).__name__}")
+        found.complain(source.whole, f"cannot be read: {error.strerror or type(error).__name__}")
     except ValueError as error:  # of the whole file, or of the rest of it
-        found.complain(source.name, str(error))
+        found.complain(source.whole, str(error))
 
 
-def _entry(one: Translated, place: str, how: Reading) -> Entry:
+def _entry(one: Translated, place: str, how: Reading, source: Source) -> Entry:
     if one.fault is not None:
         raise ValueError(one.fault)
-    return entry_of(one.line, place, how, one.assumed)
+    entry = entry_of(one.line, place, how, one.assumed)
+    is_named_by_file = "call_id" in one.assumed and source.stem is not None
+    return replace(entry, named_by=source.title) if is_named_by_file else entry
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,8 @@ class Assumptions:
             by = "by what was said" if self.source.stem is None else "by the file's name"
             found.append(self.source.at(f"calls without an id of their own: {self.named}, named {by}"))
         if self.dated:
-            found.append(self.source.at(f"calls without a time of their own: {self.dated}, dated by the file's"))
+            by = "the file's" if self.source.is_file else "when they arrived"
+            found.append(self.source.at(f"calls without a time of their own: {self.dated}, dated by {by}"))
         return found
 
 
@@ -162,7 +166,8 @@ def _translated(text: Text, format_name: str | None, assumptions: Assumptions) -
             yield assumptions.filled(one.place, one.value) if told else Translated(one.place, fault=one.fault)
         return
     if head and not _may_be_json(head):
-        raise ValueError("is in no format that is known here: expected JSON, WebVTT, SRT, or CSV with a header")
+        table = CSV.expected if is_like_table(head) else "CSV with a header that names speaker and text"
+        raise ValueError(f"is in no format that is known here: expected JSON, WebVTT, SRT, or {table}")
     for one in json_values(text, is_turn):
         yield _of_value(one, format_name, assumptions)
 

@@ -17,7 +17,15 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from calltriage.desk.http.signed_urls import MAX_OBJECT
-from calltriage.desk.importing.our_lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
+from calltriage.desk.importing.our_lines import (
+    CallFacts,
+    CallLine,
+    ConversationLine,
+    FileLine,
+    TurnLine,
+    call_facts,
+    instants,
+)
 from calltriage.leaves.instants import written
 from calltriage.leaves.strict_json import JsonObject, is_object, refuse_depth
 from calltriage.leaves.surrogates import LONE
@@ -44,7 +52,8 @@ Kind: TypeAlias = Literal["call", "sms_conversation", "file"]
 class Entry:
     """What one good line brings. `values`: the columns of its table. `content`: a file's bytes, or where they are.
 
-    `place`: where the line is. `digest`: an entry with the same one brings nothing new.
+    `place`: where the line is. `digest`: an entry with the same one brings nothing new. `named_by`: the file whose name is
+    the id of a call that has none of its own.
     """
 
     kind: Kind
@@ -53,6 +62,7 @@ class Entry:
     digest: str
     values: JsonObject
     content: bytes | Path | None = None
+    named_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]
     names = _speakers({turn.speaker for turn in line.turns})
     turns: list[JsonObject] = [
         {**(turn.model_extra or {}), "id": n, "user": names[turn.speaker], "text": turn.text}
-        for n, turn in enumerate(line.turns)
+        for n, turn in enumerate(_in_order(line.turns))
     ]
     record: JsonObject = {
         "call_id": line.call_id,
@@ -120,6 +130,18 @@ def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]
     if "created_at" in assumed:
         told = {**values, "created_at": None, "summary": line.summary, "record": {**record, "created_at": None}}
     return Entry("call", line.call_id, place, _digest(told), values)
+
+
+def _in_order(turns: list[TurnLine]) -> list[TurnLine]:
+    """The turns by their starts, as sources of several channels give one channel after the other. They stay as they are
+    if one has no start."""
+    starts = list[int | float]()
+    for turn in turns:
+        start = (turn.model_extra or {}).get("start_ms")
+        if not isinstance(start, int | float) or isinstance(start, bool):
+            return turns
+        starts.append(start)
+    return [turns[n] for n in sorted(range(len(turns)), key=lambda n: starts[n])]
 
 
 def _speakers(speakers: set[str | int | float | None]) -> dict[str | int | float | None, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +42,12 @@ class Imported:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    replaced: tuple[tuple[str, str], ...] = ()
+    """Of the changed ones, calls that only a file's name names: the id, and the file that replaced them."""
+
+    def __add__(self, other: Imported) -> Imported:
+        counts = self.added + other.added, self.changed + other.changed, self.unchanged + other.unchanged
+        return Imported(*counts, self.replaced + other.replaced)
 
     @property
     def through(self) -> int:
@@ -65,12 +70,11 @@ async def load_import(
     org = await desk.tenants.organisation(org_id)
     for files in _batches(entry for entry in entries if entry.kind == "file"):
         await desk.store.read(partial(_known_files, org=org, files=files))
-    tally, done = Counter[str](), Imported()
+    done = Imported()
     for batch in _batches(entries):
         if done.through:
             await anyio.sleep(PAUSE)
-        tally += await _load(desk, org, batch)
-        done = Imported(tally["added"], tally["changed"], tally["unchanged"])
+        done += await _load(desk, org, batch)
         progress(done)
     return done
 
@@ -87,30 +91,30 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
+async def _load(desk: Desk, org: str, batch: list[Entry]) -> Imported:
     """Load a batch in one transaction. The bytes of new files are stored before it, so that no row names missing bytes."""
     files = [entry for entry in batch if entry.kind == "file"]
     known = await desk.store.read(lambda connection: _known_files(connection, org, files))
     bytes_of = {entry.id: await _keep(desk, org, entry) for entry in files if entry.id not in known}
 
-    def write(connection: Connection) -> Counter[str]:
-        tally = Counter[str]()
+    def write(connection: Connection) -> Imported:
+        done = Imported()
         for kind, table in TABLES.items():
-            tally += _load_rows(connection, org, table, [entry for entry in batch if entry.kind == kind])
+            done += _load_rows(connection, org, table, [entry for entry in batch if entry.kind == kind])
         here = _known_files(connection, org, files)
         for entry in files:
             if entry.id in here:
-                tally["unchanged"] += 1
+                done += Imported(unchanged=1)
                 continue
             received, blob = bytes_of[entry.id]
             facts = {**entry.values, "blob": blob, "md5": received.md5}
             insert_attachment(connection, org, entry.id, facts, written(utc_now()))
-            tally["added"] += 1
-        return tally
+            done += Imported(added=1)
+        return done
 
-    tally = await desk.store.write(write, lane=org)
+    done = await desk.store.write(write, lane=org)
     await desk.files.blobs.drop(*(received.name for received, _ in bytes_of.values()))
-    return tally
+    return done
 
 
 def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[str]:
@@ -157,10 +161,10 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
-def _load_rows(connection: Connection, org: str, table: Table, entries: list[Entry]) -> Counter[str]:
+def _load_rows(connection: Connection, org: str, table: Table, entries: list[Entry]) -> Imported:
     """Insert new rows and replace changed ones."""
     if not entries:
-        return Counter()
+        return Imported()
     here = table.c.org_id == org
     ids = [entry.id for entry in entries]
     rows = connection.execute(select(table.c.id, table.c.digest).where(here, table.c.id.in_(ids)))
@@ -173,7 +177,8 @@ def _load_rows(connection: Connection, org: str, table: Table, entries: list[Ent
         connection.execute(update(table).where(here, table.c.id == entry.id).values(**_columns(table, entry)))
     if table is calls:
         keep_words(connection, org, {entry.id: entry.values["record"] for entry in new + changed})
-    return Counter(added=len(new), changed=len(changed), unchanged=len(entries) - len(new) - len(changed))
+    replaced = tuple((entry.id, entry.named_by) for entry in changed if entry.named_by is not None)
+    return Imported(len(new), len(changed), len(entries) - len(new) - len(changed), replaced)
 
 
 def _columns(table: Table, entry: Entry) -> JsonObject:

@@ -78,7 +78,7 @@ class Arriving:
             file.seek(0)
             return cast("BinaryIO", Borrowed(file))
 
-        check = checked([Source("", again, changed=self.desk.clock())], limit=self.desk.limit, **how)
+        check = checked([Source("", again, changed=self.desk.clock(), title="the body")], limit=self.desk.limit, **how)
         found = await anyio.to_thread.run_sync(check.__enter__)
         try:
             if not skip_bad:

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,11 +34,12 @@ class Source:
     """One file to import.
 
     Attributes:
-        name: its name in messages; empty if it is the only one.
+        name: its name in messages about a place in it; empty if it is the only one.
         file: opens it from its start. Gzip is not unpacked.
         folder: where the files are that its lines name.
         stem: the id of a call that has none; None if the source has no name.
-        changed: when it was last written: the time of a call that has none.
+        changed: when it was last written, or arrived: the time of a call that has none.
+        title: what messages about the whole of it call it: a file's path as it was given.
     """
 
     name: str
@@ -45,6 +47,16 @@ class Source:
     folder: Path | None = None
     stem: str | None = None
     changed: datetime | None = None
+    title: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        return self.stem is not None or self.folder is not None
+
+    @property
+    def whole(self) -> str:
+        """Its name in messages about the whole of it."""
+        return self.name or self.title
 
     def at(self, place: str) -> str:
         """A place in it, for messages."""
@@ -62,7 +74,8 @@ def find_sources(paths: Iterable[Path]) -> list[Source]:
             found.append((path, path.parent))
     if not found:
         raise ImportFileError("There is no file to import: the folder holds none.")
-    return [_of_file(file, base, is_only=len(found) == 1) for file, base in found]
+    names = Counter(file.relative_to(base) for file, base in found)
+    return [_of_file(file, base, alike=names[file.relative_to(base)], of=len(found)) for file, base in found]
 
 
 def _is_meant(file: Path, base: Path) -> bool:
@@ -70,10 +83,12 @@ def _is_meant(file: Path, base: Path) -> bool:
     return not hidden and not file.is_symlink() and file.is_file()
 
 
-def _of_file(file: Path, base: Path, *, is_only: bool) -> Source:
-    name = gate(str(file.relative_to(base)))[0]
+def _of_file(file: Path, base: Path, *, alike: int, of: int) -> Source:
+    """The source of one of several files, of which `alike` have its name."""
+    name, path = gate(str(file.relative_to(base)))[0], gate(str(file))[0]
+    shown = "" if of == 1 else path if alike > 1 else name
     changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
-    return Source("" if is_only else name, lambda: file.open("rb"), file.absolute().parent, _stem(name), changed)
+    return Source(shown, lambda: file.open("rb"), file.absolute().parent, _stem(name), changed, path)
 
 
 def _stem(name: str) -> str | None:
@@ -94,7 +109,7 @@ def kept(stream: IO[bytes]) -> Generator[Source]:
             copy.seek(0)
             return cast("BinaryIO", Borrowed(copy))
 
-        yield Source("", again, changed=datetime.now(UTC))
+        yield Source("", again, changed=datetime.now(UTC), title="standard input")
 
 
 class Borrowed(io.RawIOBase):

@@ -16,10 +16,12 @@ TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE entries (
-    n INTEGER PRIMARY KEY, kind TEXT, id TEXT, place TEXT, digest TEXT, columns TEXT, content BLOB, path TEXT
+    n INTEGER PRIMARY KEY, kind TEXT, id TEXT, place TEXT, digest TEXT, columns TEXT, content BLOB, path TEXT, named_by TEXT
 );
 CREATE TABLE taken (kind TEXT, name TEXT, digest TEXT, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 """
+KEEP_BOTH = "rename one file, or import the folder above both if there are two, or give the calls ids of their own"
+"""What to do about two calls that their files' names alone give one id."""
 
 
 class Spool:
@@ -51,13 +53,18 @@ class Spool:
         query = "SELECT digest FROM taken WHERE kind = ? AND name = ?"
         found = [self._database.execute(query, name).fetchone() for name in names]
         if any(earlier is not None and earlier[0] != entry.digest for earlier in found):
+            if entry.named_by is not None:
+                raise ValueError(
+                    f"an earlier call with other content has the id {entry.id}, too, which only this file's name gives. "
+                    f"To keep both, {KEEP_BOTH}"
+                )
             raise ValueError("an earlier line has this id or name with other content")
         if found[0] is not None:
             return
         insert = "INSERT OR IGNORE INTO taken VALUES (?, ?, ?)"
         self._database.executemany(insert, [(*name, entry.digest) for name in names])
         self._database.execute(
-            "INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.kind,
                 entry.id,
@@ -66,6 +73,7 @@ class Spool:
                 json.dumps(entry.values),
                 entry.content if isinstance(entry.content, bytes) else None,
                 str(entry.content) if isinstance(entry.content, Path) else None,
+                entry.named_by,
             ),
         )
         self.counts[entry.kind] += 1
@@ -74,10 +82,11 @@ class Spool:
         return self.counts.total()
 
     def __iter__(self) -> Iterator[Entry]:
-        rows = self._database.execute("SELECT kind, id, place, digest, columns, content, path FROM entries ORDER BY n")
+        query = "SELECT kind, id, place, digest, columns, content, path, named_by FROM entries ORDER BY n"
+        rows = self._database.execute(query)
         return (_entry(*row) for row in rows)
 
 
 def _entry(*row: Any) -> Entry:
-    kind, entry_id, place, digest, columns, content, path = row
-    return Entry(kind, entry_id, place, digest, json.loads(columns), content if path is None else Path(path))
+    kind, entry_id, place, digest, columns, content, path, named_by = row
+    return Entry(kind, entry_id, place, digest, json.loads(columns), content if path is None else Path(path), named_by)

@@ -440,6 +440,67 @@ def test_voices_of_one_caption_are_turns_of_their_own() -> None:
     assert spoken(entry) == [("A", "Hello", 1000, 1000), ("B", "Hi & bye", 1000, 1000)]
 
 
+def captions(form: str, *cues: str) -> str:
+    texts = [f"00:00:0{n}.000 --> 00:00:0{n}.900\n{cue}" for n, cue in enumerate(cues, 1)]
+    if form == "vtt":
+        return "\n\n".join(["WEBVTT", *texts]) + "\n"
+    return "\n\n".join(f"{n}\n{text.replace('.', ',', 2)}" for n, text in enumerate(texts, 1)) + "\n"
+
+
+SHARED: dict[str, tuple[list[str], list[tuple[str | None, str]]]] = {
+    "names": (["Agent: I will refund you.\nCaller: You are lying."],
+              [("assistant", "I will refund you."), ("user", "You are lying.")]),
+    "names behind dashes": (["- Agent: One moment.\n- Caller: No!"], [("assistant", "One moment."), ("user", "No!")]),
+    "names close behind dashes, words below": (["-Agent: One moment.\n-Caller: No,\nI won't."],
+                                               [("assistant", "One moment."), ("user", "No,\nI won't.")]),
+    "names in brackets": (["[Agent] Yes?\n[Caller] No."], [("assistant", "Yes?"), ("user", "No.")]),
+    "names above the words": (["Agent:\nYes?\nCaller:\nNo."], [("assistant", "Yes?"), ("user", "No.")]),
+    "names that come again": (["Dana: Yes?\nLee: No.", "Lee: Why?\nDana: So."],
+                              [("Dana", "Yes?"), ("Lee", "No."), ("Lee", "Why?"), ("Dana", "So.")]),
+    "one name on the second line": (["I will.\nCaller: You lie."], [(None, "I will."), ("user", "You lie.")]),
+    "dashes alone": (["- Where is it?\n- I sent it."], [(None, "Where is it?"), (None, "I sent it.")]),
+    "long dashes": (["–Where is it?\n— I sent it."], [(None, "Where is it?"), (None, "I sent it.")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+@pytest.mark.parametrize("name", SHARED)
+def test_speakers_that_share_a_caption_have_its_start_and_no_length(name: str, form: str) -> None:
+    cues, said = SHARED[name]
+    (entry,), complaints, _ = read(captions(form, *cues, "Good."))
+    assert complaints == []
+    assert [turn[:2] for turn in spoken(entry)] == [*said, (None, "Good.")]
+    assert [turn[2:] for turn in spoken(entry)[:2]] == [(1000, None)] * 2
+    assert spoken(entry)[-1][2:] == (1000 * len(cues) + 1000, 900)
+
+
+def test_names_of_which_none_comes_again_are_speakers_where_every_line_of_a_file_has_one() -> None:
+    (entry,), _, _ = read(captions("srt", "Dana: Yes?\nLee: No."))
+    assert [turn[:2] for turn in spoken(entry)] == [("Dana", "Yes?"), ("Lee", "No.")]
+
+
+@pytest.mark.parametrize(
+    ("cue", "speaker", "said"),
+    [
+        ("Agent: I will.\nNote: call back at 5:30", "assistant", "I will.\nNote: call back at 5:30"),
+        ("Agent: Tea or coffee:\n- Tea\n- Coffee", "assistant", "Tea or coffee:\n- Tea\n- Coffee"),
+        ("Agent: Well.\n[laughs] Yes.\n[laughs] No.", "assistant", "Well.\n[laughs] Yes.\n[laughs] No."),
+        ("Agent: Yes.\nAgent: No.", "assistant", "Yes.\nNo."),
+        ("<v Agent>- Tea\n- Coffee", "assistant", "- Tea\n- Coffee"),
+        ("- I was going to\nsay that", None, "- I was going to\nsay that"),
+        ("- I was going to say that", None, "- I was going to say that"),
+        ("-- I was\n-- going", None, "-- I was\n-- going"),
+        ("-5 today\n-3 tomorrow", None, "-5 today\n-3 tomorrow"),
+    ],
+)
+@pytest.mark.parametrize("form", ["vtt", "srt"])
+def test_a_caption_of_one_speaker_stays_one_turn(form: str, cue: str, speaker: str | None, said: str) -> None:
+    for cues in ([cue], [cue, "Caller: Fine."]):
+        (entry,), _, _ = read(captions(form, *cues))
+        assert spoken(entry)[0] == (speaker, said, 1000, 900)
+        assert len(spoken(entry)) == len(cues)
+
+
 @pytest.mark.parametrize(
     ("times", "offsets"),
     [
@@ -458,6 +519,59 @@ def test_times_of_a_table_are_told_apart(times: tuple[str, str], offsets: list[i
     assert complaints == []
     assert [turn[2] for turn in spoken(entry)] == offsets
     assert entry.values["created_at"][:10] == ("2026-05-01" if len(times[0]) > 7 else "2026-05-02")
+
+
+@pytest.mark.parametrize(
+    ("times", "offsets"),
+    [
+        (["2026-05-01T10:00:08Z", "2026-05-01T12:00:04+02:00", "2026-05-01T10:00:00Z"], [0, 4000, 8000]),
+        (["01.05.2026 10:00:08", "01.05.2026 10:00:04", "01.05.2026 10:00"], [0, 4000, 8000]),
+        (["1777629608000", "1777629604000", "1777629600000"], [0, 4000, 8000]),
+        (["8", "00:04", "0"], [0, 4000, 8000]),
+    ],
+)
+def test_rows_of_a_call_are_in_the_order_of_their_times(times: list[str], offsets: list[int]) -> None:
+    rows = "".join(f"c-1,{time},agent,{said}\n" for time, said in zip(times, ("third", "second", "first"), strict=True))
+    (entry,), complaints, _ = read(f"call,time,speaker,text\n{rows}c-1,{times[0]},agent,last\n")
+    assert complaints == []
+    assert [turn[1] for turn in spoken(entry)] == ["first", "second", "third", "last"]
+    assert [turn[2] for turn in spoken(entry)] == [*offsets, offsets[-1]]
+    assert entry.values["created_at"] == (
+        "2026-05-01T10:00:00.000Z" if len(times[0]) > 2 else "2026-05-02T12:00:00.000Z"
+    )
+
+
+@pytest.mark.parametrize("times", [("8", "", "4"), ("2026-05-01T10:00:08Z", "2", "2026-05-01T10:00:00Z"),
+                                   ("2026-05-01T10:00:08Z", "2026-05-01T10:00:04", "2026-05-01T10:00:00Z")])  # fmt: skip
+def test_rows_whose_times_are_not_all_known_alike_stay_as_they_are(times: tuple[str, ...]) -> None:
+    rows = "".join(f"c-1,{time},agent,{said}\n" for time, said in zip(times, "abc", strict=True))
+    (entry,), complaints, _ = read(f"call,time,speaker,text\n{rows}")
+    assert (complaints, [turn[1] for turn in spoken(entry)]) == ([], ["a", "b", "c"])
+
+
+BY_CHANNEL: dict[str, Any] = {
+    "ours": {"call_id": "o-1", "created_at": "2026-05-01T10:00:00Z", "turns": [
+        {"speaker": "agent", "text": one[1], "start_ms": one[2]} for one in (TWO[1], TWO[0])]},
+    "deepgram": {**DEEPGRAM, "results": {**DEEPGRAM["results"],
+                                         "utterances": DEEPGRAM["results"]["utterances"][::-1]}},
+    "assemblyai": {**ASSEMBLYAI, "utterances": ASSEMBLYAI["utterances"][::-1]},
+    "whisper": {**WHISPER, "segments": WHISPER["segments"][::-1]},
+    "retell": {**RETELL, "transcript_object": RETELL["transcript_object"][::-1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_CHANNEL)
+def test_turns_are_in_the_order_of_their_times(name: str) -> None:
+    (entry,), _, _ = read(json.dumps(BY_CHANNEL[name]))
+    assert [turn[1:3] for turn in spoken(entry)] == [one[1:3] for one in TWO]
+    assert [row["id"] for row in entry.values["record"]["transcripts"]] == [0, 1]
+
+
+def test_turns_of_which_one_has_no_time_stay_as_they_are() -> None:
+    for start in ({}, {"start_ms": None}, {"start_ms": "4"}, {"start_ms": True}):
+        turns = [{"speaker": "agent", "text": "a", "start_ms": 8}, {"speaker": "agent", "text": "b", **start}]
+        (entry,), _, _ = read(json.dumps({"call_id": "o-1", "created_at": "2026-05-01T10:00:00Z", "turns": turns}))
+        assert [turn[1] for turn in spoken(entry)] == ["a", "b"]
 
 
 BROKEN: dict[str, tuple[str, str]] = {
@@ -483,6 +597,27 @@ def test_what_cannot_be_read_is_named_with_its_place_and_what_was_expected(name:
     assert complaints[0].startswith(complaint)
 
 
+def test_a_file_of_no_format_is_named_and_a_table_is_told_the_names_of_columns(tmp_path: Path) -> None:
+    columns = "names speaker (or role, participant, party, user, who, sender), text (or content, message, transcript, "
+    texts = {"table.csv": "Anruf;Zeit;Sprecher;Text\na;1;b;c\n", "letter.txt": "Dear all, see the calls attached.\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with checked(find_sources([tmp_path / name])) as found:
+            (complaint,) = found.complaints
+        assert complaint.startswith(
+            f"{tmp_path / name}: is in no format that is known here: expected JSON, WebVTT, SRT"
+        )
+        assert (columns in complaint) == (name == "table.csv")
+    _, complaints, _ = read(texts["table.csv"], format_name="csv")
+    assert columns in complaints[0]
+
+
+def test_what_is_no_file_is_not_dated_by_one() -> None:
+    source = Source("", lambda: cast("BinaryIO", BytesIO(VTT.encode())), changed=CHANGED, title="standard input")
+    with checked([source]) as found:
+        assert "calls without a time of their own: 1, dated by when they arrived" in found.notes
+
+
 def test_a_file_is_not_in_the_format_that_is_insisted_on() -> None:
     _, complaints, _ = read(json.dumps(RETELL), format_name="vapi")
     assert complaints == [
@@ -504,6 +639,22 @@ def test_a_folder_gives_its_files_in_order_packed_or_not(tmp_path: Path) -> None
         assert "one.srt, read as UTF-16" in found.notes
     with pytest.raises(ImportFileError, match="no file to import"):
         find_sources([(tmp_path / "empty").mkdir() or tmp_path / "empty"])
+
+
+@pytest.mark.parametrize("names", [("a/call.vtt", "b/call.vtt"), ("call.vtt", "call.txt")])
+def test_two_calls_whose_files_give_them_one_id_are_refused_with_what_to_do(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    files = [tmp_path / name for name in names]
+    for file, text in zip(files, (VTT, VTT.replace("lost", "found")), strict=True):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    with checked(find_sources(files)) as found:
+        (complaint,) = found.complaints
+        assert [entry.id for entry in found.entries] == ["call"]
+    shown = files[1].name if files[0].name != files[1].name else files[1]
+    assert complaint.startswith(f"{shown}: an earlier call with other content has the id call, too")
+    assert "rename one file, or import the folder above both" in complaint
 
 
 def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:

@@ -26,9 +26,11 @@ from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import organisations
 from calltriage.desk.importing import loading as imports
+from calltriage.desk.importing.checking import checked
 from calltriage.desk.importing.documents import MAX_LINE, bounded_lines
 from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.desk.importing.our_lines import CallFacts, CallLine
+from calltriage.desk.importing.sources import find_sources
 from calltriage.errors import ImportFileError, NotFound
 from calltriage.operations.calls import GetCall, ListCalls
 from calltriage.operations.issues import CreateIssue
@@ -90,6 +92,24 @@ async def test_a_call_that_changed_is_replaced(the_desk: Desk, client: Client) -
     report = await load_lines(the_desk, line(summary="New."), line(call_id="c-2"))
     assert (report.added, report.changed, report.unchanged) == (1, 1, 0)
     assert (await client.send(GetCall(call_id="c-1"))).summary == "New."
+
+
+async def test_a_call_that_only_its_files_name_names_is_told_when_another_file_replaces_it(
+    the_desk: Desk, tmp_path: Path
+) -> None:
+    cue = "WEBVTT\n\n00:01.000 --> 00:02.000\n<v Agent>{}\n"
+    replaced = list[tuple[tuple[str, str], ...]]()
+    for folder, said in (("a", "Hello"), ("b", "Hi"), ("b", "Hi")):
+        file = tmp_path / folder / "call.vtt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(cue.format(said), encoding="utf-8")
+        with checked(find_sources([file])) as found:
+            done = await load_import(the_desk, found.entries)
+        replaced.append(done.replaced)
+    assert replaced == [(), (("call", str(tmp_path / "b" / "call.vtt")),), ()]
+    with checked(find_sources([tmp_path])) as found:
+        done = await load_import(the_desk, found.entries)
+    assert (done.added, done.replaced) == (2, ())
 
 
 def many(count: int) -> list[str]:

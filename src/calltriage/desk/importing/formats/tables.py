@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -44,6 +44,8 @@ COLUMNS = {
     "text": ("text", "content", "message", "transcript", "utterance", "words"),
 }
 """The names of each column in a header, in any case, with blanks or dashes for underscores."""
+NEEDED = ("speaker", "text")
+"""Columns without which a table is none of calls."""
 TAKEN = {"speaker", "text", "start_ms", "duration_ms"}
 """Fields that a turn has already. Other columns of these names are left out."""
 TABLES = """
@@ -59,6 +61,18 @@ DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T,]+(\d{1,2}):(\d{2})
 """A date with points has the day first. One with slashes is ambiguous and is refused."""
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
+LONGEST_NAME = 32
+"""Characters of a cell that may be a column's name, not words of a sentence."""
+
+
+def _named(columns: Iterable[str]) -> str:
+    return ", ".join(f"{column} (or {', '.join(COLUMNS[column][1:])})" for column in columns)
+
+
+MAY_BE = [column for column in COLUMNS if column not in NEEDED]
+EXPECTED = f"CSV with a header that names {_named(NEEDED)}; it may name {_named(MAY_BE)}"
+"""What a table looks like, with all names that its columns may have."""
+
 
 def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
     """The delimiter, the place of each column, and all names; None for a line that is no such header."""
@@ -73,7 +87,7 @@ def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
             place = next((plain.index(word) for word in words if word in plain), None)
             if place is not None:
                 found[column] = place
-        if "text" in found and "speaker" in found:
+        if all(column in found for column in NEEDED):
             return delimiter, found, names
     return None
 
@@ -81,6 +95,12 @@ def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
 def _matches(head: str) -> bool:
     lines = [line.rstrip("\r") for line in head.split("\n", 2)]
     return _header(lines[1] if SEPARATOR.fullmatch(lines[0]) and lines[1:] else lines[0]) is not None
+
+
+def is_like_table(head: str) -> bool:
+    """Whether a text begins with a row of at least three short cells, as a header in other words does."""
+    line = head.split("\n", 1)[0]
+    return any(len(cells := line.split(one)) > 2 and max(map(len, cells)) <= LONGEST_NAME for one in DELIMITERS)
 
 
 def _lines(text: Text) -> Iterator[Found]:
@@ -110,7 +130,7 @@ def _rows(text: Text) -> Iterator[Found]:
             first, above = file.readline(), 2
         found = _header(first.rstrip("\r\n"))
         if found is None:
-            raise ValueError(f"line {above}: expected a header that names call, time, speaker and text")
+            raise ValueError(f"line {above}: expected {EXPECTED}")
         delimiter, columns, names = found
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         while True:
@@ -142,6 +162,7 @@ def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: 
 
 
 def _call(call_id: str, rows: list[JsonObject]) -> Line:
+    rows = _in_order(rows)
     times = [_time(row.get("time", "")) for row in rows]
     first = next((time for time in times if _is_instant(time)), None)
     base = None if first is None else _seconds(first)
@@ -159,6 +180,17 @@ def _call(call_id: str, rows: list[JsonObject]) -> Line:
     if first is not None:
         line["created_at"] = first.isoformat() if isinstance(first, datetime) else instant(first)
     return {**line, "call_id": call_id} if call_id else line
+
+
+def _in_order(rows: list[JsonObject]) -> list[JsonObject]:
+    """The rows of a call by their times, as exports may begin with the newest. They stay as they are if one has no time,
+    or if their times cannot be compared."""
+    times = [_time(row.get("time", "")) for row in rows]
+    kinds = {(_is_instant(time), isinstance(time, datetime) and time.tzinfo is None) for time in times}
+    if None in times or len(kinds) > 1:
+        return rows
+    keyed = [(_seconds(time), row) for time, row in zip(times, rows, strict=True) if time is not None]
+    return [row for _, row in sorted(keyed, key=lambda one: one[0])]
 
 
 def _time(cell: str) -> datetime | float | None:
@@ -198,4 +230,4 @@ def _offset(time: datetime | float | None, base: float | None) -> float | None:
     return None if base is None else _seconds(time) - base
 
 
-CSV = TextFormat("csv", "CSV with a header that names call, time, speaker and text", _matches, _lines)
+CSV = TextFormat("csv", EXPECTED, _matches, _lines)
