@@ -28,7 +28,7 @@ _COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
 """Lines that language_of looks at."""
 _TIMES = {"double": 2, "triple": 3}
-_WITH_NUMBERS = frozenset({*_TIMES, "oh", "o", "oclock"})
+_WITH_NUMBERS = frozenset({*_TIMES, "oclock"})
 """Words that belong to a number if they stand beside one."""
 _DIGITS = re.compile(r"[0-9]+")
 UNITS = {"$": "dollars", "€": "euros", "£": "pounds"}
@@ -54,8 +54,13 @@ SAID = "\xa4"
 _PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())})(?= )")
 _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
-_HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
+_HOUR = re.compile("0?[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
+_LEADING = re.compile("^0(?=[0-9]:)")
+"""The zero that clocks may show before an hour: "09:30"."""
+_ZEROS = re.compile("(?<= )0+(?=[0-9])")
+_OH = re.compile(r"(?:(?<=[0-9] )|(?<=\bdouble )|(?<=\btriple ))(?:oh? )+(?=[0-9])")
+"""English zeros within a number. Between numbers of other languages, "o" is the word for "or"."""
 _BEGUN = re.compile("[0-9](?<![a-z0-9][0-9])")
 """A digit with no digit and no letter before it. It begins with the digit because `re` finds that faster."""
 _SIGNS = re.compile(r"[^\w ]+")
@@ -100,8 +105,12 @@ def ends_in_numbers(line: str, language: str) -> bool:
 
 def is_cut(said: str, wanted: str, language: str) -> bool:
     """Whether `wanted` stands in `said` only as a part of a number: "five" in "five hundred". Both are exact lines."""
-    pieces = " ".join(_each(wanted, language))
-    return re.search(f" {re.escape(pieces)} (?!(?:{SCALES})s? )", f" {' '.join(_each(said, language))} ") is None
+    wanted, said = (_ZEROS.sub(_apart, f" {' '.join(_each(line, language))} ") for line in (wanted, said))
+    return re.search(f"{re.escape(wanted)}(?!(?:{SCALES})s? )", said) is None
+
+
+def _apart(zeros: re.Match[str]) -> str:
+    return f"{' '.join(zeros[0])} "
 
 
 def _each(line: str, language: str) -> list[str]:
@@ -110,7 +119,10 @@ def _each(line: str, language: str) -> list[str]:
     read = _read(
         without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
     )
-    return _in_full(_HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read))).split())
+    read = _HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read)))
+    if language == "en":
+        read = _OH.sub(lambda zeros: "0" * len(zeros[0].split()), read)
+    return _in_full(read.split())
 
 
 def _with_unit(found: re.Match[str]) -> str:
@@ -152,26 +164,22 @@ def numbers(line: str) -> list[str]:
 
 
 def _in_full(pieces: list[str]) -> list[str]:
-    """The pieces with numbers written out: no marks of thousands or minutes, leading zeros as pieces of their own, "double
-    five" and "oh" as digits, whole hours with 00."""
+    """The pieces with numbers written out: no marks of thousands or minutes, "double five" as digits, hours without a
+    leading zero, whole ones with 00."""
     full = list[str]()
     for place, piece in enumerate(pieces):
         if piece.isalpha() and piece not in _WITH_NUMBERS:
             full.append(piece)
             continue
         after = pieces[place + 1] if place + 1 < len(pieces) else ""
-        if piece in _TIMES and re.fullmatch("[0-9]", after):
-            full += [after] * (_TIMES[piece] - 1)
-        elif piece in {"oh", "o"} and full and _DIGITS.fullmatch(full[-1]) and after[:1].isdigit():
-            full.append("0")
+        if piece in _TIMES and re.fullmatch("[0-9]|0[0-9]+", after):
+            full += [after[0]] * (_TIMES[piece] - 1)
         elif _HOUR.fullmatch(piece) and after in {"am", "pm", "oclock"}:
-            full.append(f"{piece}00")
+            full.append(f"{piece.removeprefix('0')}00")
         elif piece == "oclock" and full and full[-1].endswith("00"):
             continue
         elif piece[:1].isdigit():
-            plain = _MARKS.sub("", piece).replace(",", ".")
-            zeros = len(plain) - len(plain.lstrip("0")) if plain.isdigit() and len(plain) > 1 else 0
-            full += ["0"] * zeros + [plain[zeros:]] * (zeros < len(plain))
+            full.append(_MARKS.sub("", _LEADING.sub("", piece, count=1)).replace(",", "."))
         else:
             full.append(piece)
     return full
@@ -195,9 +203,16 @@ def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
 
 def _joined(run: list[str], after: str, price: str) -> list[str]:
     whole = "".join(run)
-    if len(whole) == len(run) or len(whole) >= LONG:
+    digits = [one for one in run if _is_digit(one)]
+    if len(run) == 1 or len(digits) == len(run) or len(whole) >= LONG:
         return [whole]
+    run = [part for one in run for part in (one if one in digits else [one])]
     return price.format(*run).split() if _are_parts(run, after) else run
+
+
+def _is_digit(number: str) -> bool:
+    """Whether a number is one digit, or zeros and one digit, as "zero two" is read."""
+    return len(number.lstrip("0")) <= 1
 
 
 def _are_parts(run: list[str], after: str) -> bool:

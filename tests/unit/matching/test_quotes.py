@@ -50,6 +50,14 @@ HELD = [
     ("pas cinq euros cinquante pour vous et le", "5,50 euros"), ("two pounds and five pence", "£2.05"),
     ("no hay cita a las quince treinta", "15:30"), ("no quiero ir a las cinco y media", "5:30"),
     ("quiero pagar cincuenta a la semana, no mas", "50"), ("só a taxa de cinquenta e a conta", "50"),
+    ("It is zero two one three nine, in Boston.", "02139"), ("It is 02139, in Boston.", "zero two one three nine"),
+    ("the code is 0441", "zero four four one"), ("zero zero one two three", "00123"),
+    ("00123 it is", "double zero one two three"),
+    ("que no es el cero cuatro cuatro uno", "0441"), ("das ist die 0176 und nicht", "null eins sieben sechs"),
+    ("room zero forty one", "room 041"), ("double oh seven", "007"), ("five five oh oh one", "55001"),
+    ("at 09:30", "9:30"), ("at 09:30", "nine thirty"), ("at 9:00 am", "09 am"), ("it opens at 00:30", "0:30"),
+    ("um 15 Uhr 05 und nicht das", "15:05"), ("je suis là à 09h30 et pas vous", "9h30"),
+    ("We have zero. Two people left", "Two people left"), ("it was ten oh nine", "ten zero nine"),
     ("l'appel est fini", "appel"),
     ("the customer's card", "customer"),
 ]  # fmt: skip
@@ -61,6 +69,8 @@ NOT_HELD = [
     ("The fee is $550", "$5.50"), ("It is at 5:50", "$5.50"), ("The fee is $15.50", "five fifty"), ("€5.50", "$5.50"),
     ("twenty five fifty", "$5.50"), ("from 5 to 10 days", "9:55"), ("half past three", "4:30"),
     ("from nine thirty to five", "4:30"),
+    ("It is 02139, in Boston.", "2139, in Boston"), ("the code is 0441", "441"), ("It is 00123.", "123"),
+    ("it is 2139", "02139"), ("zero two one three nine", "2139"), ("el cinco o seis, que no", "506"), ("room 12 041", "41"),
     ("It is 3:30", "is 3"), ("three thirty dollar bills", "$330"), ("It is 3", "3:00"),
 ]  # fmt: skip
 

@@ -22,7 +22,7 @@ from calltriage.storage.folders import make_folder
 from calltriage.storage.foreign_files import refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 DATABASE = "desk.sqlite3"
 
 
