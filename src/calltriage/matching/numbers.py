@@ -56,9 +56,18 @@ _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("0?[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
+_POINTS = re.compile(r"[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]{1,2})?|\.[0-9]{3},[0-9]{1,2})")
+"""A number whose points are marks of thousands in every language: "1.234.567", "1.234,50"."""
+_POINT = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
+"""A number whose point is one in the languages of POINTED, and a decimal point in English."""
+POINTED = frozenset({"de", "es", "pt", "it", "nl", "da"})
+_SWISS = re.compile('(?<= )[1-9][0-9]{0,2}(?: " [0-9]{3})+(?= )')
+_FRENCH = re.compile('(?<= )(?<![0-9] )[1-9][0-9]{0,2}(?: (?:" )?[0-9]{3})+(?= )(?! [0-9])')
+_GAPS = {"de": _SWISS, "it": _SWISS, "fr": _FRENCH}
+"""By language, numbers in an exact line whose thousands have apostrophes (Swiss) or blanks (French) between them."""
 _LEADING = re.compile("^0(?=[0-9]:)")
 """The zero that clocks may show before an hour: "09:30"."""
-_ZEROS = re.compile("(?<= )0+(?=[0-9])")
+_ZEROS = re.compile(" 0+(?=[0-9])")
 _OH = re.compile(r"(?:(?<=[0-9] )|(?<=\bdouble )|(?<=\btriple ))(?:oh? )+(?=[0-9])")
 """English zeros within a number. Between numbers of other languages, "o" is the word for "or"."""
 _BEGUN = re.compile("[0-9](?<![a-z0-9][0-9])")
@@ -110,19 +119,25 @@ def is_cut(said: str, wanted: str, language: str) -> bool:
 
 
 def _apart(zeros: re.Match[str]) -> str:
-    return f"{' '.join(zeros[0])} "
+    return f" {' '.join(zeros[0][1:])} "
 
 
 def _each(line: str, language: str) -> list[str]:
     """The pieces of a line with each spoken number in digits."""
+    if language in _GAPS:
+        line = _GAPS[language].sub(_without_gaps, line)
     line = _AMOUNT.sub(_with_unit, line)
     read = _read(
         without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
     )
     read = _HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read)))
-    if language == "en":
+    if language == "en" and (" oh " in read or " o " in read):
         read = _OH.sub(lambda zeros: "0" * len(zeros[0].split()), read)
-    return _in_full(read.split())
+    return _in_full(read.split(), language)
+
+
+def _without_gaps(found: re.Match[str]) -> str:
+    return found[0].replace(" ", "").replace('"', "")
 
 
 def _with_unit(found: re.Match[str]) -> str:
@@ -163,7 +178,7 @@ def numbers(line: str) -> list[str]:
     return sorted(piece for piece in line.split() if piece[:1].isdigit())
 
 
-def _in_full(pieces: list[str]) -> list[str]:
+def _in_full(pieces: list[str], language: str) -> list[str]:
     """The pieces with numbers written out: no marks of thousands or minutes, "double five" as digits, hours without a
     leading zero, whole ones with 00."""
     full = list[str]()
@@ -179,10 +194,17 @@ def _in_full(pieces: list[str]) -> list[str]:
         elif piece == "oclock" and full and full[-1].endswith("00"):
             continue
         elif piece[:1].isdigit():
-            full.append(_MARKS.sub("", _LEADING.sub("", piece, count=1)).replace(",", "."))
+            full.append(piece if piece.isdigit() else _unmarked(piece, language))
         else:
             full.append(piece)
     return full
+
+
+def _unmarked(number: str, language: str) -> str:
+    """A number without marks of thousands and minutes, with a decimal point, and an hour without a leading zero."""
+    if "." in number and (_POINTS.fullmatch(number) or (language in POINTED and _POINT.fullmatch(number))):
+        number = number.replace(".", "")
+    return _MARKS.sub("", _LEADING.sub("", number, count=1)).replace(",", ".")
 
 
 def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
@@ -202,9 +224,11 @@ def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
 
 
 def _joined(run: list[str], after: str, price: str) -> list[str]:
+    if len(run) == 1:
+        return run
     whole = "".join(run)
     digits = [one for one in run if _is_digit(one)]
-    if len(run) == 1 or len(digits) == len(run) or len(whole) >= LONG:
+    if len(digits) == len(run) or len(whole) >= LONG:
         return [whole]
     run = [part for one in run for part in (one if one in digits else [one])]
     return price.format(*run).split() if _are_parts(run, after) else run

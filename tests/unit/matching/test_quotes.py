@@ -58,6 +58,12 @@ HELD = [
     ("at 09:30", "9:30"), ("at 09:30", "nine thirty"), ("at 9:00 am", "09 am"), ("it opens at 00:30", "0:30"),
     ("um 15 Uhr 05 und nicht das", "15:05"), ("je suis là à 09h30 et pas vous", "9h30"),
     ("We have zero. Two people left", "Two people left"), ("it was ten oh nine", "ten zero nine"),
+    ("das sind 1.000 Euro und nicht mehr", "1000 Euro"), ("das sind tausend Euro und nicht mehr", "1.000 Euro"),
+    ("das sind 1000 Euro und nicht mehr", "1.000 Euro"), ("ich habe 2.500,00 Euro und nicht mehr", "2.500 Euro"),
+    ("no es la de 1.000 euros", "mil euros"), ("it came to 1.234,50 in all", "1234.50"), ("id 1.234.567", "1234567"),
+    ("je vous ai dit 2\u202f500 euros et pas plus", "2500 euros"), ("je vous ai dit 2500 euros et pas plus", "2 500 euros"),
+    ("je vous dois 1 250 000 € et pas plus", "1250000 €"), ("ich habe 1’000 Franken und nicht mehr", "1000 Franken"),
+    ("ich habe zweitausendfünfhundert Franken, nicht mehr", "2’500 Franken"),
     ("l'appel est fini", "appel"),
     ("the customer's card", "customer"),
 ]  # fmt: skip
@@ -71,6 +77,9 @@ NOT_HELD = [
     ("from nine thirty to five", "4:30"),
     ("It is 02139, in Boston.", "2139, in Boston"), ("the code is 0441", "441"), ("It is 00123.", "123"),
     ("it is 2139", "02139"), ("zero two one three nine", "2139"), ("el cinco o seis, que no", "506"), ("room 12 041", "41"),
+    ("wait 1.500 seconds", "1500 seconds"), ("das ist am 12.10.2026 und nicht", "12102026"), ("version 1.234", "1234"),
+    ("je vous dois 2, 500 à lui et pas plus", "2500"), ("das ist 0.125 und nicht", "0125"),
+    ("it is 12:05:30", "12530"),
     ("It is 3:30", "is 3"), ("three thirty dollar bills", "$330"), ("It is 3", "3:00"),
 ]  # fmt: skip
 

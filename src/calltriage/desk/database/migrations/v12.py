@@ -1,4 +1,5 @@
-"""Version 12: the words of calls and issues are indexed again, with numbers that begin with 0 as one number."""
+"""Version 12: the words of calls and issues are indexed again: numbers that begin with 0 are one number, and numbers have no
+marks of thousands."""
 
 from __future__ import annotations
 
