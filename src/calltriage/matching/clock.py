@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 HOUR = r"(?P<hour>1[0-2]|[1-9])(?:00)?(?!\S)"
 """An hour as clocks show it; whole hours with am and pm have their minutes already."""
-ANY_HOUR = r"(?<!\S)(?P<hour>2[0-4]|1?[0-9])"
+ANY_HOUR = r"(?<!\S)0?(?P<hour>2[0-4]|1?[0-9])"
 MINUTES = r"(?P<minutes>[0-5]?[0-9])(?!\S)"
 HALF, QUARTER, TO_QUARTER = 30, 15, -15
 """Minutes after the hour."""

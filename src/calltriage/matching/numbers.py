@@ -28,7 +28,7 @@ _COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
 """Lines that language_of looks at."""
 _TIMES = {"double": 2, "triple": 3}
-_WITH_NUMBERS = frozenset({*_TIMES, "oh", "o", "oclock"})
+_WITH_NUMBERS = frozenset({*_TIMES, "oclock"})
 """Words that belong to a number if they stand beside one."""
 _DIGITS = re.compile(r"[0-9]+")
 UNITS = {"$": "dollars", "€": "euros", "£": "pounds"}
@@ -54,8 +54,22 @@ SAID = "\xa4"
 _PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())})(?= )")
 _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
-_HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
+_HOUR = re.compile("0?[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
+_POINTS = re.compile(r"[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]{1,2})?|\.[0-9]{3},[0-9]{1,2})")
+"""A number whose points are marks of thousands in every language: "1.234.567", "1.234,50"."""
+_POINT = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
+"""A number whose point is one in the languages of POINTED, and a decimal point in English."""
+POINTED = frozenset({"de", "es", "pt", "it", "nl", "da"})
+_SWISS = re.compile('(?<= )[1-9][0-9]{0,2}(?: " [0-9]{3})+(?= )')
+_FRENCH = re.compile('(?<= )(?<![0-9] )[1-9][0-9]{0,2}(?: (?:" )?[0-9]{3})+(?= )(?! [0-9])')
+_GAPS = {"de": _SWISS, "it": _SWISS, "fr": _FRENCH}
+"""By language, numbers in an exact line whose thousands have apostrophes (Swiss) or blanks (French) between them."""
+_LEADING = re.compile("^0(?=[0-9]:)")
+"""The zero that clocks may show before an hour: "09:30"."""
+_ZEROS = re.compile(" 0+(?=[0-9])")
+_OH = re.compile(r"(?:(?<=[0-9] )|(?<=\bdouble )|(?<=\btriple ))(?:oh? )+(?=[0-9])")
+"""English zeros within a number. Between numbers of other languages, "o" is the word for "or"."""
 _BEGUN = re.compile("[0-9](?<![a-z0-9][0-9])")
 """A digit with no digit and no letter before it. It begins with the digit because `re` finds that faster."""
 _SIGNS = re.compile(r"[^\w ]+")
@@ -100,17 +114,30 @@ def ends_in_numbers(line: str, language: str) -> bool:
 
 def is_cut(said: str, wanted: str, language: str) -> bool:
     """Whether `wanted` stands in `said` only as a part of a number: "five" in "five hundred". Both are exact lines."""
-    pieces = " ".join(_each(wanted, language))
-    return re.search(f" {re.escape(pieces)} (?!(?:{SCALES})s? )", f" {' '.join(_each(said, language))} ") is None
+    wanted, said = (_ZEROS.sub(_apart, f" {' '.join(_each(line, language))} ") for line in (wanted, said))
+    return re.search(f"{re.escape(wanted)}(?!(?:{SCALES})s? )", said) is None
+
+
+def _apart(zeros: re.Match[str]) -> str:
+    return f" {' '.join(zeros[0][1:])} "
 
 
 def _each(line: str, language: str) -> list[str]:
     """The pieces of a line with each spoken number in digits."""
+    if language in _GAPS:
+        line = _GAPS[language].sub(_without_gaps, line)
     line = _AMOUNT.sub(_with_unit, line)
     read = _read(
         without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
     )
-    return _in_full(_HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read))).split())
+    read = _HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read)))
+    if language == "en" and (" oh " in read or " o " in read):
+        read = _OH.sub(lambda zeros: "0" * len(zeros[0].split()), read)
+    return _in_full(read.split(), language)
+
+
+def _without_gaps(found: re.Match[str]) -> str:
+    return found[0].replace(" ", "").replace('"', "")
 
 
 def _with_unit(found: re.Match[str]) -> str:
@@ -151,30 +178,33 @@ def numbers(line: str) -> list[str]:
     return sorted(piece for piece in line.split() if piece[:1].isdigit())
 
 
-def _in_full(pieces: list[str]) -> list[str]:
-    """The pieces with numbers written out: no marks of thousands or minutes, leading zeros as pieces of their own, "double
-    five" and "oh" as digits, whole hours with 00."""
+def _in_full(pieces: list[str], language: str) -> list[str]:
+    """The pieces with numbers written out: no marks of thousands or minutes, "double five" as digits, hours without a
+    leading zero, whole ones with 00."""
     full = list[str]()
     for place, piece in enumerate(pieces):
         if piece.isalpha() and piece not in _WITH_NUMBERS:
             full.append(piece)
             continue
         after = pieces[place + 1] if place + 1 < len(pieces) else ""
-        if piece in _TIMES and re.fullmatch("[0-9]", after):
-            full += [after] * (_TIMES[piece] - 1)
-        elif piece in {"oh", "o"} and full and _DIGITS.fullmatch(full[-1]) and after[:1].isdigit():
-            full.append("0")
+        if piece in _TIMES and re.fullmatch("[0-9]|0[0-9]+", after):
+            full += [after[0]] * (_TIMES[piece] - 1)
         elif _HOUR.fullmatch(piece) and after in {"am", "pm", "oclock"}:
-            full.append(f"{piece}00")
+            full.append(f"{piece.removeprefix('0')}00")
         elif piece == "oclock" and full and full[-1].endswith("00"):
             continue
         elif piece[:1].isdigit():
-            plain = _MARKS.sub("", piece).replace(",", ".")
-            zeros = len(plain) - len(plain.lstrip("0")) if plain.isdigit() and len(plain) > 1 else 0
-            full += ["0"] * zeros + [plain[zeros:]] * (zeros < len(plain))
+            full.append(piece if piece.isdigit() else _unmarked(piece, language))
         else:
             full.append(piece)
     return full
+
+
+def _unmarked(number: str, language: str) -> str:
+    """A number without marks of thousands and minutes, with a decimal point, and an hour without a leading zero."""
+    if "." in number and (_POINTS.fullmatch(number) or (language in POINTED and _POINT.fullmatch(number))):
+        number = number.replace(".", "")
+    return _MARKS.sub("", _LEADING.sub("", number, count=1)).replace(",", ".")
 
 
 def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
@@ -194,10 +224,19 @@ def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
 
 
 def _joined(run: list[str], after: str, price: str) -> list[str]:
+    if len(run) == 1:
+        return run
     whole = "".join(run)
-    if len(whole) == len(run) or len(whole) >= LONG:
+    digits = [one for one in run if _is_digit(one)]
+    if len(digits) == len(run) or len(whole) >= LONG:
         return [whole]
+    run = [part for one in run for part in (one if one in digits else [one])]
     return price.format(*run).split() if _are_parts(run, after) else run
+
+
+def _is_digit(number: str) -> bool:
+    """Whether a number is one digit, or zeros and one digit, as "zero two" is read."""
+    return len(number.lstrip("0")) <= 1
 
 
 def _are_parts(run: list[str], after: str) -> bool:

@@ -23,12 +23,13 @@ CALLS = {
     "spoken": ("Come at three thirty, please.", "It costs five hundred dollars, said no one."),
     "written": ("Come at 3:30 to room 7.", "It costs $500 with 5 seats, code 555-0142."),
     "clock": ("Come at half past eight.", "It was nine ninety nine, or twelve dollars and fifty cents."),
+    "zip": ("It is zero two one three nine.", "PIN 0441."),
     "german": ("Ich habe das nicht, und es ist elf Uhr.", "Das sind fünfhundertzwanzig Euro."),
 }
 
 
 def lines() -> list[str]:
-    return [call_line(name, *said, created_at=f"2026-05-0{n}T10:00:00Z", **{"from": f"+4{n}", "to": "+1"})
+    return [call_line(name, *said, created_at=f"2026-05-{n:02}T10:00:00Z", **{"from": f"+4{n}", "to": "+1"})
             for n, (name, said) in enumerate(CALLS.items(), 1)]  # fmt: skip
 
 
@@ -90,6 +91,10 @@ QUERIES = {
     "$12.50": ["clock"],
     '"or $12.50"': ["clock"],
     "no one": ["spoken"],
+    "02139": ["zip"],
+    "2139": [],
+    "zero four four one": ["zip"],
+    "441": [],
 }
 
 

@@ -22,7 +22,7 @@ from calltriage.storage.foreign_files import refuse_other_tables, statements
 from calltriage.storage.migrating import VERSION, Schema
 from calltriage.storage.sqlite import sqlite_driver
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 SCHEMA = Schema("The desk", SCHEMA_VERSION, settings, "calltriage.desk.database.migrations")
 DATABASE = "desk.sqlite3"
 

@@ -216,11 +216,13 @@ FINDS = [
     ("Charged fifty dollars", "$50"), ("Charged $50 twice", "fifty dollars"), ("Told to come at half past three", "3:30"),
     ("Told to come at 3:30", "come three thirty"), ("Fee of five fifty", "$5.50"), ("Fee of $5.50", '"of five fifty"'),
     ("$5.50 a week", "five fifty a week"), ("$5.50 per week", "five fifty"),
+    ("ZIP is zero two one three nine", "02139"), ("PIN 0441 was refused", "zero four four one"),
     ("Das ist um 15 Uhr 30 und nicht das", "15:30"), ("The number is five five five zero one", "55501"),
 ]  # fmt: skip
 FINDS_NOT = [
     ("The fee is $50.", "$5"), ("The slot is unconfirmed, sorry", "confirmed, sorry"), ("No, I can't", "can"),
     ("concatenated", "cat"), ("Take 150 mg", "50 mg"), ("at 12:30", "12"), ("version 11.5", "1.5"),
+    ("ZIP is 02139", "2139"), ("PIN zero four four one", "441"),
     ("Fee of $550", "$5.50"), ("Room 11", "once"), ("five hundred dollars", "$5"),
 ]  # fmt: skip
 

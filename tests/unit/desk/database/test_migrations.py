@@ -25,7 +25,7 @@ from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
 from calltriage.desk.app import Desk
 from calltriage.desk.database.migrations import v10
 from calltriage.desk.database.store import SCHEMA_VERSION, Store
-from calltriage.desk.database.tables import call_words, calls, metadata, settings
+from calltriage.desk.database.tables import call_words, calls, issues, metadata, settings
 from calltriage.desk.http.access import digest
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
@@ -256,6 +256,34 @@ async def test_each_call_of_an_older_version_says_whether_it_has_ended(
             return {call["call_id"] for call in answer["calls"]}
 
         assert (await found("true"), await found("false")) == ({"c0"}, {"c1", "c2", "c3"})
+    assert await desk.store.read(difference) == []
+    await desk.close()
+
+
+async def test_the_numbers_that_begin_with_0_become_whole_ones(tmp_path: Path, database_url: SecretStr | None) -> None:
+    def older(connection: Connection) -> None:
+        connection.execute(update(issues).values(words=" pin 02139 \n pin 0 2139 "))
+        connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="11"))
+
+    issue: JsonObject = {"title": "PIN 02139", "severity": "low", "category": "Bug"}
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+        assert (await http.post("/v1/triage/issues", json=issue)).status_code == 201
+    await load_lines(desk, call_line("c0", "My PIN is zero two one three nine."))
+    await desk.store.write(older)
+    await desk.close()
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+
+        async def found(number: str) -> list[str]:
+            filed = (await http.get("/v1/triage/issues", params={"search": number})).json()["data"]["items"]
+            calls = (await http.get("/v1/calltriage/calls", params={"query": number})).json()["calls"]
+            return [one["title"] for one in filed] + [one["call_id"] for one in calls]
+
+        assert await found("02139") == await found("zero two one three nine") == ["PIN 02139", "c0"]
+        assert await found("2139") == []
     assert await desk.store.read(difference) == []
     await desk.close()
 
