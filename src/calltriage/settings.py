@@ -194,7 +194,8 @@ class Settings(BaseModel):
     )
     http_public_url: str | None = Field(
         default=None,
-        description="where clients reach `serve --http`, for the links that it hands out; default: its own address",
+        description="where clients reach `serve --http`, for the links that it hands out; default: `https://` and the first "
+        "allowed name, without one its own address",
     )
     http_allowed_hosts: tuple[str, ...] = Field(
         default=(), description="names that `serve --http` is reached under off loopback, comma-separated"

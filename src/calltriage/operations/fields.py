@@ -263,7 +263,7 @@ def stored_flag_type(typed: str) -> str:
 
 def _storable_flag_type(typed: str) -> str:
     if not 1 <= len(stored_flag_type(typed)) <= 64:
-        raise ValueError("must hold 1 to 64 letters or digits once written in lower_snake_case")
+        raise ValueError("must hold 1 to 64 of a to z and 0 to 9 once written in lower_snake_case")
     return typed
 
 

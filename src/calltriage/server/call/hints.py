@@ -16,10 +16,13 @@ from calltriage.leaves.strict_json import JsonObject, is_array
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import marks
 from calltriage.operations.issues import ListIssues
+from calltriage.operations.members import ListOrgMembers
 from calltriage.server.answers.advice import PLAIN, same_call
 from calltriage.server.call.schemas import arguments_model, names_issue
 from calltriage.server.tools.evidence import GetEvidenceTool
 
+PEOPLE = ("assignee_id", "owner_id")
+"""Arguments that take a member's id, which an API refuses where it is none (bland-triage, section 4)."""
 TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
 """A ticket number as people write it: 17, #17, issue 17, T-17."""
 
@@ -45,7 +48,9 @@ def advise(error: CallError, tool: type[Tool], arguments: JsonObject, check: Cal
     if error.try_next is not None:
         return
     if isinstance(error, Rejected):
-        error.try_next = _mended(error, tool, arguments, check)
+        is_nobody = error.field in PEOPLE and error.status is not None
+        members = TryNext(tool=ListOrgMembers.tool_name(), arguments={})
+        error.try_next = members if is_nobody else _mended(error, tool, arguments, check)
     elif error.outcome == "unknown":
         error.try_next = _settling(tool, arguments)
     elif isinstance(error, NotFound) and error.field in SECTION_OF:

@@ -49,6 +49,15 @@ async def test_what_is_no_day_of_the_calendar_is_refused_in_a_sentence(full_agen
     assert "must be a day of the calendar (YYYY-MM-DD)" in error["message"]
 
 
+async def test_a_person_who_is_no_member_leads_to_the_members(full_agent: Client) -> None:
+    for name in ("assignee_id", "owner_id"):
+        error = await refused(full_agent, "update_issue", issue_id=(await filed(full_agent))["id"], **{name: "bob"})
+        assert (error["field"], error["outcome"]) == (name, "not_committed")
+        advice = error["try_next"]
+        assert advice == {"tool": "list_org_members", "arguments": {}}
+        assert (await ok(full_agent, advice["tool"], **advice["arguments"]))["items"]
+
+
 async def test_an_unknown_link_to_cite_leads_to_the_links_of_the_issue(agent: Client) -> None:
     ticket = await with_call(agent)
     comment = {"issue_id": ticket, "detail": "As heard.", "resource_link_ids": [UNKNOWN]}
