@@ -284,7 +284,8 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _refused("base64 does not decode.", "base64") from None
+        advice = "Pass padded base64 without a data: prefix, or pass text."
+        raise _refused(f"base64 does not decode. {advice}", "base64") from None
 
 
 def _refused(message: str, field: str) -> Rejected:

@@ -93,6 +93,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             raise Rejected("Pass query besides: speaker says whose words they are.", field="speaker")
         if self.number is not None and (self.from_number, self.to_number) != (None, None):
             raise Rejected("number means either side: pass it alone, or from_number and to_number.", field="number")
+        self._refuse_empty_ranges()
         if self.query is None:
             body = await self._list(work)
         else:
@@ -107,6 +108,14 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         if body["items"] and not work.server.client.triage.searches_calls:
             body = await with_issues(work, body)
         return body | self._days()
+
+    def _refuse_empty_ranges(self) -> None:
+        """Filters that no call can meet are a slip; an empty answer would read as if there were no calls."""
+        days = [day for day in (self.start_date, self.end_date) if day is not None and len(day) == len("YYYY-MM-DD")]
+        if len(days) > 1 and days[0] > days[1]:
+            raise Rejected("start_date is after end_date. Pass the earlier day as start_date.", field="start_date")
+        if self.duration_gt is not None and self.duration_lt is not None and self.duration_gt >= self.duration_lt:
+            raise Rejected("No call is longer than duration_gt and shorter than duration_lt.", field="duration_gt")
 
     def _filters(self) -> JsonObject:
         zone = {} if self.time_zone is None else {"timezone": self.time_zone}

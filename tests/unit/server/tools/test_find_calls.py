@@ -166,7 +166,8 @@ async def test_a_number_of_no_call_says_that_nothing_fits(agent: Client) -> None
      ({"cursor": "1.2"}, "cursor"), ({"query": "x", "cursor": "nonsense"}, "cursor"),
      ({"time_zone": "no zone"}, "time_zone"), ({"time_zone": "Mars/Olympus"}, "time_zone"),
      ({"number": "+1", "from_number": "+2"}, "number"), ({"number": "+1", "to_number": "+2"}, "number"),
-     ({"end_date": "2026-02-30"}, "end_date")],
+     ({"end_date": "2026-02-30"}, "end_date"), ({"duration_gt": 5, "duration_lt": 1}, "duration_gt"),
+     ({"start_date": "2026-06-01", "end_date": "2026-05-01"}, "start_date")],
 )  # fmt: skip
 async def test_what_does_not_fit_is_refused_by_name(agent: Client, arguments: dict[str, Any], field: str) -> None:
     assert (await refused(agent, "find_calls", **arguments))["field"] == field
