@@ -98,13 +98,18 @@ def ask(file: Path, query: str) -> list[Any]:
         return database.execute(query).fetchall()
 
 
+def http_of(desk: Desk, key: str = KEY) -> httpx2.AsyncClient:
+    """A client of the desk's HTTP."""
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": key})
+
+
 VERSION = "SELECT value FROM settings WHERE name = 'schema_version'"
 
 
 async def test_what_an_older_version_wrote_is_there_and_can_be_searched(old: Path) -> None:
     desk = Desk(old, SecretStr(KEY), DESK_URL)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
 
         async def titles(**query: str) -> list[str]:
             answer = await http.get("/v1/triage/issues", params={"sort": "created_at", "order": "asc", **query})
@@ -167,8 +172,7 @@ async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Pat
         as_version_1(old, url)
         desk = Desk(old, SecretStr(KEY), DESK_URL, database_url=SecretStr(url))
         assert await desk.store.read(difference) == []
-        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+        async with http_of(desk) as http:
             found = await http.get("/v1/triage/issues", params={"search": "strasse"})
             assert [item["title"] for item in found.json()["data"]["items"]] == ["Straße gesperrt"]
             calls = await http.get("/v1/calls", params={"from_number": "+15550100", "completed": "true"})
@@ -194,8 +198,7 @@ async def test_the_calls_of_version_7_are_found_by_their_numbers(
     await desk.store.write(older)
     await desk.close()
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
         found = (await http.get("/v1/calltriage/calls", params={"query": "3:30"})).json()
         assert sorted(call["call_id"] for call in found["calls"]) == ["c0", "c1", "c2"]
         assert found["examined"] == 3
@@ -218,8 +221,7 @@ async def test_the_numbers_of_calls_that_were_imported_with_blanks_are_found(
     await desk.store.write(older)
     await desk.close()
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
 
         async def found(**query: str) -> list[str]:
             answer = (await http.get("/v1/calls", params=query)).json()
@@ -248,8 +250,7 @@ async def test_each_call_of_an_older_version_says_whether_it_has_ended(
     await desk.store.write(older)
     await desk.close()
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
 
         async def found(completed: str) -> set[str]:
             answer = (await http.get("/v1/calls", params={"completed": completed})).json()
@@ -267,15 +268,13 @@ async def test_the_numbers_that_begin_with_0_become_whole_ones(tmp_path: Path, d
 
     issue: JsonObject = {"title": "PIN 02139", "severity": "low", "category": "Bug"}
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
         assert (await http.post("/v1/triage/issues", json=issue)).status_code == 201
     await load_lines(desk, call_line("c0", "My PIN is zero two one three nine."))
     await desk.store.write(older)
     await desk.close()
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+    async with http_of(desk) as http:
 
         async def found(number: str) -> list[str]:
             filed = (await http.get("/v1/triage/issues", params={"search": number})).json()["data"]["items"]
@@ -332,8 +331,7 @@ async def check_keys(desk: Desk) -> None:
     ]
     [signing] = [row for row in keys if row["kind"] == "signing"]
     assert (signing["id"], signing["user"]) == ("kid-1", facts["user_id"])
-    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": SECRET}) as http:
+    async with http_of(desk, SECRET) as http:
         members = (await http.get(f"/v1/orgs/{who.org_id}/members")).json()["data"]
         assert "second-user" in {member["user_id"] for member in members}
         assert len(members) == 2

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from calltriage.desk.importing.documents import Found
 from calltriage.desk.importing.formats.format import Line, TextFormat, instant, number, turn
@@ -59,6 +60,8 @@ SEPARATOR = re.compile(r"\ufeff?sep=.\s*", re.IGNORECASE)
 """The line before a header that tells Excel the delimiter."""
 DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
 """A date with points has the day first. One with slashes is ambiguous and is refused."""
+Time: TypeAlias = datetime | float | None
+"""What a cell says of a time, as `_time` reads it."""
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 LONGEST_NAME = 32
@@ -162,9 +165,8 @@ def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: 
 
 
 def _call(call_id: str, rows: list[JsonObject]) -> Line:
-    rows = _in_order(rows)
-    times = [_time(row.get("time", "")) for row in rows]
-    first = next((time for time in times if _is_instant(time)), None)
+    timed = _in_order([(_time(row.get("time", "")), row) for row in rows])
+    first = next((time for time, _ in timed if _is_instant(time)), None)
     base = None if first is None else _seconds(first)
     turns = [
         turn(
@@ -174,7 +176,7 @@ def _call(call_id: str, rows: list[JsonObject]) -> Line:
             _offset(_time(row.get("end", "")), base),
             **row["more"],
         )
-        for row, time in zip(rows, times, strict=True)
+        for time, row in timed
     ]
     line: Line = {"turns": turns}
     if first is not None:
@@ -182,18 +184,16 @@ def _call(call_id: str, rows: list[JsonObject]) -> Line:
     return {**line, "call_id": call_id} if call_id else line
 
 
-def _in_order(rows: list[JsonObject]) -> list[JsonObject]:
+def _in_order(timed: list[tuple[Time, JsonObject]]) -> list[tuple[Time, JsonObject]]:
     """The rows of a call by their times, as exports may begin with the newest. They stay as they are if one has no time,
     or if their times cannot be compared."""
-    times = [_time(row.get("time", "")) for row in rows]
-    kinds = {(_is_instant(time), isinstance(time, datetime) and time.tzinfo is None) for time in times}
-    if None in times or len(kinds) > 1:
-        return rows
-    keyed = [(_seconds(time), row) for time, row in zip(times, rows, strict=True) if time is not None]
-    return [row for _, row in sorted(keyed, key=lambda one: one[0])]
+    kinds = {(_is_instant(time), isinstance(time, datetime) and time.tzinfo is None) for time, _ in timed}
+    if len(kinds) > 1 or any(time is None for time, _ in timed):
+        return timed
+    return sorted(timed, key=lambda one: _seconds(one[0] or 0.0))  # each has one
 
 
-def _time(cell: str) -> datetime | float | None:
+def _time(cell: str) -> Time:
     """An instant; seconds or milliseconds since 1970; or seconds since the call began, also as a clock (01:05). Raises
     ValueError."""
     if not cell:
@@ -213,7 +213,7 @@ def _time(cell: str) -> datetime | float | None:
         raise ValueError("time: expected ISO 8601, a number, or minutes and seconds such as 01:05") from None
 
 
-def _is_instant(time: float | datetime | None) -> bool:
+def _is_instant(time: Time) -> bool:
     return isinstance(time, datetime) or (time is not None and time >= EARLIEST_EPOCH)
 
 
@@ -223,7 +223,7 @@ def _seconds(time: datetime | float) -> float:
     return time / 1000 if time >= LEAST_MILLISECONDS else time
 
 
-def _offset(time: datetime | float | None, base: float | None) -> float | None:
+def _offset(time: Time, base: float | None) -> float | None:
     """Seconds since the call began. `base`: when it began, in seconds since 1970."""
     if time is None or not _is_instant(time):
         return time if isinstance(time, float) else None
