@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import anyio
 import click
 
 from calltriage.cli.options import settings_of
@@ -34,4 +33,4 @@ def apply(context: click.Context, path: Path, *, check: bool, anew: bool, as_jso
     """
     from calltriage.cli.applying import Wish, apply_file  # noqa: PLC0415
 
-    sys.exit(anyio.run(apply_file, settings_of(context), path, Wish(check=check, anew=anew, as_json=as_json)))
+    sys.exit(apply_file(settings_of(context), path, Wish(check=check, anew=anew, as_json=as_json)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mcp.client import Client
 from rich.console import Console
 from rich.progress import Progress
 
+from calltriage.cli.standard_input import STANDARD_INPUT, standard_input
 from calltriage.cli.terminal import say
 from calltriage.errors import CalltriageError
 from calltriage.leaves.folders import Folder
@@ -29,7 +29,6 @@ MOST_BYTES = 16 * 2**20
 """Bytes of a file: several times what a plan can hold."""
 MADE, REFUSED, STOPPED = 0, 1, 3
 """Exit statuses."""
-STANDARD_INPUT = Path("-")
 GONE = "plan_not_found"
 """What is said of a plan whose time is over, or that is for another organisation."""
 MOST_IDLE = 5
@@ -69,9 +68,7 @@ class PlanFileError(CalltriageError):
 
 def _bytes_of(path: Path) -> bytes:
     """A file, or the start of one that is too large."""
-    if path == STANDARD_INPUT:
-        return sys.stdin.buffer.read(MOST_BYTES + 1)
-    with path.open("rb") as file:
+    with standard_input() if path == STANDARD_INPUT else path.open("rb") as file:
         return file.read(MOST_BYTES + 1)
 
 
@@ -120,15 +117,19 @@ def _complaint(value: object) -> str:
     return "" if is_object(value.get("arguments")) else "arguments: must be an object"
 
 
-async def apply_file(settings: Settings, path: Path, wish: Wish) -> int:
+def apply_file(settings: Settings, path: Path, wish: Wish) -> int:
     """Apply a file, and say what became of it. Returns the exit status."""
     try:
-        data = await anyio.to_thread.run_sync(_bytes_of, path)
-        lines = read_lines(data)
+        lines = read_lines(_bytes_of(path))
     except PlanFileError as error:
         for sentence in str(error).split("\n"):
             say(sentence, err=True)
         return REFUSED
+    return anyio.run(apply_lines, settings, lines, wish)
+
+
+async def apply_lines(settings: Settings, lines: Lines, wish: Wish) -> int:
+    """Apply the writes of a file, and say what became of them. Returns the exit status."""
     known = Known(settings.data_dir / FOLDER, lines.digest)
     # The tools that the settings offer, and those for batches.
     settings = settings.model_copy(update={"toolsets": (*settings.toolsets, "batch")})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ import anyio
 from rich.console import Console
 from rich.progress import Progress
 
+from calltriage.cli.standard_input import STANDARD_INPUT, standard_input
 from calltriage.cli.terminal import INTERRUPTED, say
 from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
@@ -29,7 +29,6 @@ from calltriage.embedded import open_desk
 if TYPE_CHECKING:
     from calltriage.settings import Settings
 
-STANDARD_INPUT = Path("-")
 KINDS = {"call": "calls", "sms_conversation": "conversations", "file": "files"}
 MOST_REPLACED = 20
 """Replaced calls that are named. Further ones are counted."""
@@ -55,7 +54,8 @@ def check_paths(paths: Sequence[Path], wishes: Wishes, limit: int) -> Generator[
     with ExitStack() as stack:
         sources = list[Source]()
         if STANDARD_INPUT in paths:
-            sources.append(stack.enter_context(kept(sys.stdin.buffer)))
+            with standard_input() as stream:
+                sources.append(stack.enter_context(kept(stream)))
         files = [path for path in paths if path != STANDARD_INPUT]
         if files or not sources:
             sources += find_sources(files)

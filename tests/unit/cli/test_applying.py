@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 
-from calltriage.cli.applying import MADE, STOPPED, Known, PlanFileError, Wish, apply_file, read_lines
+from calltriage.cli.applying import MADE, STOPPED, Known, PlanFileError, Wish, apply_lines, read_lines
 from calltriage.settings import Settings, load_settings
 from calltriage.wiring import open_server
 
@@ -34,11 +34,10 @@ async def begun(settings: Settings, data: bytes, **change: Any) -> None:
 async def test_a_file_that_was_begun_goes_on_with_its_own_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings, file = load_settings(data_dir=tmp_path / "data"), tmp_path / "plan.jsonl"
-    file.write_bytes(comment("one") + b"\n" + comment("two"))
-    await begun(settings, file.read_bytes())
-    assert await apply_file(settings, file, Wish()) == MADE
-    assert await apply_file(settings, file, Wish(as_json=True)) == MADE
+    settings, data = load_settings(data_dir=tmp_path / "data"), comment("one") + b"\n" + comment("two")
+    await begun(settings, data)
+    assert await apply_lines(settings, read_lines(data), Wish()) == MADE
+    assert await apply_lines(settings, read_lines(data), Wish(as_json=True)) == MADE
     assert capsys.readouterr().out.splitlines()[2] == "2 of 2 writes are made."
     assert len([*(tmp_path / "data" / "plans").glob("*.plan")]) == 1, "one file, one plan"
 
@@ -46,11 +45,11 @@ async def test_a_file_that_was_begun_goes_on_with_its_own_plan(
 async def test_it_ends_with_3_where_a_write_would_do_something_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings, file = load_settings(data_dir=tmp_path / "data"), tmp_path / "plan.jsonl"
+    settings = load_settings(data_dir=tmp_path / "data")
     update = json.dumps({"tool": "update_issue", "arguments": {"issue_id": "T-1001", "status": "done"}}).encode()
-    file.write_bytes(comment("one") + b"\n\n" + update + b"\n" + comment("two"))
-    await begun(settings, file.read_bytes(), severity="critical")
-    assert await apply_file(settings, file, Wish()) == STOPPED
+    data = comment("one") + b"\n\n" + update + b"\n" + comment("two")
+    await begun(settings, data, severity="critical")
+    assert await apply_lines(settings, read_lines(data), Wish()) == STOPPED
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "1 of 3 writes are made."
     assert "Stopped at line 3." in said.err
