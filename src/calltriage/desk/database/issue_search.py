@@ -9,6 +9,7 @@ of a long list one answer looks at. A store that cannot have an index looks at a
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -16,7 +17,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    ScalarSelect,
     Select,
+    Text,
     and_,
     case,
     column,
@@ -35,6 +38,8 @@ from calltriage.desk.database.transaction import Transaction
 from calltriage.matching.folding import folded
 from calltriage.matching.spoken_search import line_with_numbers, words_of
 
+VERY_FEW = 100
+"""Matches that the list's own statement names, so that the index is not asked again."""
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
 FIRST = 500
@@ -138,30 +143,39 @@ def look_for(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], si
 
     if tx.connection.dialect.name == "postgresql" and len(found := among_first(FIRST)) == size:
         return Looked(issues.c.seq.in_(found))
-    matches = _matches(tx, candidates, texts, FEW)
-    if matches is not None and matches <= FEW:
+    few = _very_few(tx, candidates, texts)
+    if few is not None and len(few) <= VERY_FEW:
+        return Looked(issues.c.seq.in_(few) & holds)
+    if few is not None and _has_at_most(tx, candidates, FEW):
         return Looked(issues.c.seq.in_(candidates.limit(FEW)) & holds)
     found = among_first(NEAR)
     if len(found) == size:
         return Looked(issues.c.seq.in_(found))
-    if matches is not None and (_matches(tx, candidates, texts, MOST) or 0) <= MOST:
+    if few is not None and _has_at_most(tx, candidates, MOST):
         return Looked(issues.c.seq.in_(candidates) & holds)
     return Looked(issues.c.seq.in_(found), only=NEAR)
 
 
-def _matches(tx: Transaction, candidates: Select[tuple[int]], texts: list[list[str]], most: int) -> int | None:
-    """How many candidates there are, `most` + 1 for more. None if SQLite would have to compare texts that each have many
-    matches: its index then reads all of them."""
-    count = _count(candidates, most)
+def _has_at_most(tx: Transaction, candidates: Select[int], most: int) -> bool:
+    return tx.connection.execute(select(_count(candidates, most))).scalar_one() <= most
+
+
+def _very_few(tx: Transaction, candidates: Select[int], texts: list[list[str]]) -> list[int] | None:
+    """The candidates, VERY_FEW + 1 of more. None if SQLite would have to compare texts that each have very many matches: its
+    index then reads all of them."""
+    rows = candidates.limit(VERY_FEW + 1)
     several = [one for one in texts if len(one) > 1] if tx.connection.dialect.name == "sqlite" else []
     if not several:
-        return tx.connection.execute(count).scalar_one()
-    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST).scalar_subquery() <= MOST for text in one)) for one in several)
-    return tx.connection.execute(select(case((and_(*rare), count.scalar_subquery())))).scalar_one()
+        return list(tx.connection.execute(rows).scalars())
+    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST) <= MOST for text in one)) for one in several)
+    found = select(func.json_group_array(rows.subquery().c[0], type_=Text)).scalar_subquery()
+    told: str | None = tx.connection.execute(select(case((and_(*rare), found)))).scalar_one()
+    return None if told is None else json.loads(told)
 
 
-def _count(candidates: Select[tuple[int]], most: int) -> Select[int]:
-    return select(func.count()).select_from(candidates.limit(most + 1).subquery())
+def _count(candidates: Select[int], most: int) -> ScalarSelect[int]:
+    """How many candidates there are, `most` + 1 for more."""
+    return select(func.count()).select_from(candidates.limit(most + 1).subquery()).scalar_subquery()
 
 
 def _ticket_number(text: str) -> int | None:
@@ -181,7 +195,7 @@ def _pattern(text: str) -> str:
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
-def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> Select[tuple[int]] | None:
+def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> Select[int] | None:
     """The query for rows (`seq`) that may hold the texts. None that holds them is missing. None if there is no index, or
     no text to look for."""
     if not texts or tx.connection.execute(_kept).scalar_one_or_none() != "trigrams":
@@ -196,7 +210,7 @@ def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> 
     return select(union_all(found, ticket).subquery().c[0])
 
 
-def _by_grams(tx: Transaction, texts: list[list[str]]) -> Select[tuple[int]]:
+def _by_grams(tx: Transaction, texts: list[list[str]]) -> Select[int]:
     """The query for what FTS5 finds."""
     return select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(_of_grams(tx, texts)))
 
