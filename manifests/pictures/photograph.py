@@ -120,9 +120,9 @@ class Command:
         ours = dict.fromkeys(name for name in os.environ if name.startswith("CALLTRIAGE_"))
         return {**ours, "CALLTRIAGE_DATA_DIR": str(self.folder / "desk")}
 
-    def __call__(self, *arguments: str | Path, given: str | None = None) -> str:
+    def __call__(self, *arguments: str | Path) -> str:
         """What one command prints. All run in this process: each start of Python would cost a second."""
-        done = CliRunner(env=self.env).invoke(cli, [*map(str, arguments)], input=given, catch_exceptions=False)
+        done = CliRunner(env=self.env).invoke(cli, [*map(str, arguments)], catch_exceptions=False)
         if done.exit_code:
             sys.exit(f"{arguments} failed: {done.output}")
         return done.stdout
@@ -167,9 +167,10 @@ def _report(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _board(folder: Path) -> Iterator[str]:
-    run = Command(folder)
+    run, plan = Command(folder), folder / "plan.jsonl"
+    plan.write_text("\n".join(map(json.dumps, PLAN)), encoding="utf-8")
     run("desk", "sample")
-    run("apply", "-", given="\n".join(map(json.dumps, PLAN)))
+    run("apply", plan)
     with run.board() as link:
         yield link
 
