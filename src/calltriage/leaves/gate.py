@@ -37,21 +37,17 @@ def gate(value: object) -> tuple[Any, int]:
 
     def clean(item: object) -> Any:
         nonlocal count
-        match item:
-            case str() if item.isascii() and item.isprintable():  # as most are
+        if isinstance(item, str):
+            if item.isascii() and item.isprintable():  # as most are
                 return item
-            case str():
-                shown, found = INVISIBLE.subn(_escape, item)
-                count += found
-                return shown
-            case _ if is_object(item):
-                return {clean(key): clean(member) for key, member in item.items()}
-            case _ if is_array(item):
-                return [clean(member) for member in item]
-            case float() if not math.isfinite(item):
-                return None
-            case _:
-                return item
+            shown, found = INVISIBLE.subn(_escape, item)
+            count += found
+            return shown
+        if is_object(item):
+            return {clean(key): clean(member) for key, member in item.items()}
+        if is_array(item):
+            return [clean(member) for member in item]
+        return None if isinstance(item, float) and not math.isfinite(item) else item
 
     return clean(value), count
 

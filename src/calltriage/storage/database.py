@@ -74,7 +74,7 @@ class Database:
     _engine: Engine | None = field(default=None, init=False)
     _near: Connection | None = field(default=None, init=False)
     """The event loop's own connection, which brief reads share. None where the place is not local."""
-    _briefly: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _briefly: anyio.Lock = field(default_factory=lambda: anyio.Lock(fast_acquire=True), init=False)
     """Held by a brief read for its turn of the event loop, so that many at once leave others theirs."""
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), init=False)

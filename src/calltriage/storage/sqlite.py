@@ -199,7 +199,7 @@ class SqliteFile:
 def _identity(path: Path) -> Identity | None:
     """Identity of the file at a path; None if there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -216,4 +216,8 @@ def _be_patient(pooled: PoolProxiedConnection, wait_ms: int) -> None:
 def _on_begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     _be_patient(connection.connection, options.get("wait_ms", 30_000))
-    connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")
+    if "begin" in options:
+        connection.exec_driver_sql(f"BEGIN {options['begin']}")
+    else:  # never refused, so nothing of it is for the engine to see
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN")
