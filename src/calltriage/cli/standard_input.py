@@ -1,7 +1,8 @@
-"""Standard input of a command that serves nothing. Ctrl-C ends its reading whenever it comes.
+"""Standard input as the file of a command that serves nothing. Ctrl-C ends its reading whenever it comes.
 
 A signal that comes just before a read that blocks is not heard by Python until that read has ended. So nothing is read
 here before something has come: input, or the byte that Python's own handler writes for a signal.
+Windows can wait for sockets only, and its terminals hear Ctrl-C in Python's own reading, which is used there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ SIGNALS = 4096
 @contextmanager
 def standard_input() -> Generator[BinaryIO]:
     """Standard input, for the main thread and no event loop. Raises KeyboardInterrupt where it is read."""
+    if os.name == "nt":
+        yield sys.stdin.buffer
+        return
     told, tells = socket.socketpair()
     with told, tells:
         told.settimeout(0)
@@ -48,13 +52,8 @@ class _Input(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self._wait()
+        while self._descriptor not in select.select([self._descriptor, self._signals], [], [])[0]:
+            self._signals.recv(SIGNALS)
         piece = os.read(self._descriptor, len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
-
-    def _wait(self) -> None:
-        if os.name == "nt":  # Windows waits for sockets only; its terminals end a read at Ctrl-C by themselves
-            return
-        while self._descriptor not in select.select([self._descriptor, self._signals], [], [])[0]:
-            self._signals.recv(SIGNALS)

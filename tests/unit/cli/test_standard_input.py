@@ -8,17 +8,22 @@ import sys
 import pytest
 
 INTERRUPTED = """
-import os, signal, threading
+import os, signal, threading, time
 from calltriage.cli.standard_input import standard_input
 
 def send():
     ready.wait()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    other.wait()
+    time.sleep(0.3)  # it waits again
     os.kill(os.getpid(), signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-ready = threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: other.set())
+ready, other = threading.Event(), threading.Event()
 threading.Thread(target=send).start()
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # so the other thread takes it, and no read here is cut short
+# The other thread takes both, so that no read here is cut short.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
 read, write = os.pipe()
 os.write(write, bytes(50_000))
 os.dup2(read, 0)
@@ -34,7 +39,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
 def test_an_interrupt_that_cuts_no_read_short_is_heard() -> None:
-    """As one is that comes just before a read begins to wait."""
+    """As one is that comes just before a read begins to wait; another signal came before it."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("heard\n", "")
 

@@ -17,7 +17,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    ScalarSelect,
     Select,
     Text,
     and_,
@@ -38,8 +37,9 @@ from calltriage.desk.database.transaction import Transaction
 from calltriage.matching.folding import folded
 from calltriage.matching.spoken_search import line_with_numbers, words_of
 
-VERY_FEW = 100
-"""Matches that the list's own statement names, so that the index is not asked again."""
+NAMED = 100
+"""Matches that the list's own statement names, so that SQLite's index is not asked again. (PostgreSQL's planner would read
+the whole table to bring so few of many.)"""
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
 FIRST = 500
@@ -141,41 +141,43 @@ def look_for(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], si
         query = select(first.c.seq).where(_holds(first, texts, number)).limit(size)
         return list(tx.connection.execute(query).scalars())
 
-    if tx.connection.dialect.name == "postgresql" and len(found := among_first(FIRST)) == size:
+    on_postgresql = tx.connection.dialect.name == "postgresql"
+    if on_postgresql and len(found := among_first(FIRST)) == size:
         return Looked(issues.c.seq.in_(found))
-    few = _very_few(tx, candidates, texts)
-    if few is not None and len(few) <= VERY_FEW:
-        return Looked(issues.c.seq.in_(few) & holds)
-    if few is not None and _has_at_most(tx, candidates, FEW):
+    first = None if on_postgresql else _first_matches(tx, candidates, texts)
+    if first is not None and len(first) <= NAMED:
+        return Looked(issues.c.seq.in_(first) & holds)
+    asks_index = on_postgresql or first is not None
+    if asks_index and _has_at_most(tx, candidates, FEW):
         return Looked(issues.c.seq.in_(candidates.limit(FEW)) & holds)
     found = among_first(NEAR)
     if len(found) == size:
         return Looked(issues.c.seq.in_(found))
-    if few is not None and _has_at_most(tx, candidates, MOST):
+    if asks_index and _has_at_most(tx, candidates, MOST):
         return Looked(issues.c.seq.in_(candidates) & holds)
     return Looked(issues.c.seq.in_(found), only=NEAR)
 
 
-def _has_at_most(tx: Transaction, candidates: Select[int], most: int) -> bool:
-    return tx.connection.execute(select(_count(candidates, most))).scalar_one() <= most
-
-
-def _very_few(tx: Transaction, candidates: Select[int], texts: list[list[str]]) -> list[int] | None:
-    """The candidates, VERY_FEW + 1 of more. None if SQLite would have to compare texts that each have very many matches: its
-    index then reads all of them."""
-    rows = candidates.limit(VERY_FEW + 1)
-    several = [one for one in texts if len(one) > 1] if tx.connection.dialect.name == "sqlite" else []
+def _first_matches(tx: Transaction, candidates: Select[int], texts: list[list[str]]) -> list[int] | None:
+    """The candidates of SQLite's index, NAMED + 1 of more. None if it would have to compare texts that each have very many
+    matches: it then reads all of them."""
+    rows = candidates.limit(NAMED + 1)
+    several = [one for one in texts if len(one) > 1]
     if not several:
         return list(tx.connection.execute(rows).scalars())
-    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST) <= MOST for text in one)) for one in several)
+    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST).scalar_subquery() <= MOST for text in one)) for one in several)
     found = select(func.json_group_array(rows.subquery().c[0], type_=Text)).scalar_subquery()
     told: str | None = tx.connection.execute(select(case((and_(*rare), found)))).scalar_one()
     return None if told is None else json.loads(told)
 
 
-def _count(candidates: Select[int], most: int) -> ScalarSelect[int]:
+def _has_at_most(tx: Transaction, candidates: Select[int], most: int) -> bool:
+    return tx.connection.execute(_count(candidates, most)).scalar_one() <= most
+
+
+def _count(candidates: Select[int], most: int) -> Select[int]:
     """How many candidates there are, `most` + 1 for more."""
-    return select(func.count()).select_from(candidates.limit(most + 1).subquery()).scalar_subquery()
+    return select(func.count()).select_from(candidates.limit(most + 1).subquery())
 
 
 def _ticket_number(text: str) -> int | None:

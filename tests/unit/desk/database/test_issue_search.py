@@ -75,7 +75,7 @@ def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> lis
 @pytest.fixture(params=["very few", "few", "many", "many, and none near", "too many", "no index"])
 def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param != "very few":
-        monkeypatch.setattr(issue_search, "VERY_FEW", 0)
+        monkeypatch.setattr(issue_search, "NAMED", 0)
     if request.param.startswith("many"):
         monkeypatch.setattr(issue_search, "FEW", 1)
         monkeypatch.setattr(issue_search, "FIRST", 0)
@@ -141,7 +141,7 @@ def test_on_postgresql_matches_are_not_counted_where_the_first_issues_hold_enoug
 async def test_a_search_for_frequent_words_reads_a_bounded_number_of_issues_and_leads_on(
     tmp_path: Path, database_url: SecretStr | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, most in {"VERY_FEW": 2, "FEW": 3, "FIRST": 2, "MOST": 4, "NEAR": 10}.items():
+    for name, most in {"NAMED": 2, "FEW": 3, "FIRST": 2, "MOST": 4, "NEAR": 10}.items():
         monkeypatch.setattr(issue_search, name, most)
 
     def check(connection: Connection) -> None:
@@ -168,7 +168,7 @@ async def test_a_search_for_frequent_words_reads_a_bounded_number_of_issues_and_
 async def test_several_words_of_which_one_is_rare_are_found_however_many_issues_hold_the_others(
     tmp_path: Path, database_url: SecretStr | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, most in {"VERY_FEW": 1, "FEW": 1, "FIRST": 1, "MOST": 2, "NEAR": 3}.items():
+    for name, most in {"NAMED": 1, "FEW": 1, "FIRST": 1, "MOST": 2, "NEAR": 3}.items():
         monkeypatch.setattr(issue_search, name, most)
 
     def check(connection: Connection) -> None:

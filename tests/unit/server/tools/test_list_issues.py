@@ -12,7 +12,7 @@ from calltriage.desk.database import issue_search
 async def test_a_search_that_looked_at_a_part_of_the_issues_says_so_and_leads_on(
     agent: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, most in {"VERY_FEW": 1, "FEW": 1, "FIRST": 1, "MOST": 1, "NEAR": 4}.items():
+    for name, most in {"NAMED": 1, "FEW": 1, "FIRST": 1, "MOST": 1, "NEAR": 4}.items():
         monkeypatch.setattr(issue_search, name, most)
     for title in ["lost card", "lost card", "lost", "card", "lost", "card"]:
         await filed(agent, title=title, on_duplicate="create")
