@@ -54,6 +54,4 @@ class _Input(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         while self._descriptor not in select.select([self._descriptor, self._signals], [], [])[0]:
             self._signals.recv(SIGNALS)
-        piece = os.read(self._descriptor, len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
+        return os.readv(self._descriptor, [buffer])

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, event, insert
 from transactions import at, new_org
 
-from calltriage.desk.database.issue_search import PAGE_BYTES
+from calltriage.desk.database import issue_search
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import flags
 from calltriage.desk.handlers.activity import list_activity
@@ -79,7 +79,19 @@ async def test_a_list_is_read_from_the_index_that_has_its_order(
 @pytest.mark.parametrize(
     "query", [{"search": "card"}, {"search": "T-1001"}, {"search": "zq"}, {"resource_type": "file"}]
 )
-async def test_few_matches_are_looked_up_one_by_one(tmp_path: Path, query: dict[str, Any]) -> None:
+@pytest.mark.parametrize("most_named", [issue_search.NAMED, 0])
+async def test_few_matches_are_looked_up_one_by_one(
+    tmp_path: Path, query: dict[str, Any], most_named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issue_search, "NAMED", most_named)
+    store = Store(tmp_path)
+
+    def file(connection: Connection) -> None:
+        tx = at(connection, new_org(connection, ORG))
+        create_issue(tx, CreateIssue(title="card zq", severity="low", category="Bug"))
+
+    await store.write(file)
+    await store.close()
     plan = await plans_of(tmp_path, lambda tx: list_issues(tx, ListIssues(**query)))
     assert any(
         step.startswith("SEARCH issues USING INTEGER PRIMARY KEY") or step.endswith("(org_id=? AND id=?)")
@@ -128,7 +140,10 @@ async def test_the_index_of_issues_has_small_pages(tmp_path: Path) -> None:
     store = Store(tmp_path)
     query = "SELECT v FROM issue_grams_config WHERE k = 'pgsz'"
     try:
-        assert await store.read(lambda connection: connection.exec_driver_sql(query).scalar_one()) == PAGE_BYTES
+        assert (
+            await store.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
+            == issue_search.PAGE_BYTES
+        )
     finally:
         await store.close()
 
