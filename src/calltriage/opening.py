@@ -15,6 +15,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -56,9 +57,10 @@ PACKAGE = Path(__file__).parent
 def code_mark() -> str:
     """What changes with the code that answers: versions, and the package's own files, which a checkout changes in place."""
     found = [*versions().values()]
-    for folder, _, names in os.walk(PACKAGE):
+    for folder, folders, names in os.walk(PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
         for name in names:
-            if not name.endswith(".pyc"):
+            with suppress(FileNotFoundError):  # an editor's lock, or a file that is replaced at this moment
                 about = Path(folder, name).stat()
                 found.append(f"{name} {about.st_mtime_ns} {about.st_size}")
     return _digest(*sorted(found))

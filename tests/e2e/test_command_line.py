@@ -248,8 +248,10 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a desk on every address": ("$C desk serve --host 0.0.0.0", 1, "--public-url"),
     "a terminal in ASCII, checked": ("PYTHONIOENCODING=ascii $C doctor", 0, " ok "),
     "a terminal in ASCII, shown the demo": ("PYTHONIOENCODING=ascii $C demo", 0, "Done."),
-    "an interrupt of a server": ("timeout -s INT 10 $C serve --http --port 0", 124, "MCP at"),
+    "an interrupt of a server": ("timeout -s INT 30 $C serve --http --port 0", 124, "MCP at"),
     "an unknown command": ("$C dsek", 2, "No such command"),
+    "a webhook's secret that is no text": ("$C desk keys add --webhook --secret binary", 2, "must be text in UTF-8"),
+    "a webhook's secret that is empty": ("$C desk keys add --webhook --secret - </dev/null", 2, "holds no secret"),
 }
 
 

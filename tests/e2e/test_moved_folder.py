@@ -60,6 +60,9 @@ async def test_what_is_acknowledged_is_where_a_new_server_finds_it(
     async with Client(over_stdio(tmp_path)) as client:
         await client.list_tools()
         assert (await file_issue(client, "Before"))["outcome"] == "committed"
+        with anyio.fail_after(PATIENCE):
+            while any((tmp_path / "data" / "unanswered").iterdir()):  # noqa: ASYNC110  a mark goes after its answer
+                await anyio.sleep(0.01)
         away(tmp_path / "data")
         for _ in range(2):
             refused = await file_issue(client, "After", idempotency_key="k")

@@ -30,7 +30,7 @@ SETTINGS = {
     "CALLTRIAGE_VENDOR_RATE": str(PER_SECOND), "CALLTRIAGE_VENDOR_BURST": "10", "CALLTRIAGE_LOG_LEVEL": "INFO",
 }  # fmt: skip
 CALLS = 100
-AT_ONCE = 15
+AT_ONCE = 25
 """Three processes with four requests under way each may come at once when the machine held them up; and a few more."""
 
 

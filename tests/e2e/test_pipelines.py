@@ -102,7 +102,6 @@ async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
         for number in numbers:
             with suppress(ProcessLookupError):  # it has ended by an earlier one
                 process.send_signal(number)
-            await anyio.sleep(0.02)
         with anyio.fail_after(PATIENCE):
             assert await process.wait() == status
     after = await stands(tmp_path)
@@ -132,6 +131,7 @@ async def test_a_run_without_a_terminal_goes_on_at_a_hang_up_and_leaves_no_calls
 
 HOLDS = """import sys
 from calltriage.cli.main import main
+from calltriage.cli.pipelines import running
 from calltriage.pipelines.ledger import runs
 
 async def end(*_):
@@ -139,6 +139,7 @@ async def end(*_):
     print("held", file=sys.stderr, flush=True)
     await anyio.sleep_forever()
 
+running.AGAIN_S = 5.0
 runs.end = end
 main()
 """
@@ -164,7 +165,7 @@ async def test_a_second_signal_ends_a_run_that_cannot_be_paused_and_leaves_no_ca
             while "held" not in told:
                 told += (await process.stderr.receive()).decode()
             process.send_signal(number)  # at once: it changes nothing
-            await anyio.sleep(1.2)
+            await anyio.sleep(5.2)
             process.send_signal(number)
             assert await process.wait() == status
     assert kept

@@ -372,3 +372,20 @@ async def test_answers_of_other_versions_of_the_packages_are_not_given(
     host.says(request(1, "initialize", HELLO))
     assert host.answered_ahead() == []
     host.close()
+
+
+def test_the_code_is_known_by_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark() -> str:
+        opening.code_mark.cache_clear()
+        return opening.code_mark()
+
+    monkeypatch.setattr(opening, "PACKAGE", tmp_path)
+    (tmp_path / "module.py").write_text("one")
+    before = mark()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "module.pyc.139872").write_text("on its way to its name")
+    (tmp_path / ".#module.py").symlink_to("somebody@somewhere")  # an editor's lock
+    assert mark() == before
+    (tmp_path / "module.py").write_text("another")
+    assert mark() != before
+    opening.code_mark.cache_clear()

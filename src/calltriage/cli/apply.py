@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
-from calltriage.cli.options import settings_of
+from calltriage.cli.options import FILE, settings_of
 
 
 @click.command()
-@click.argument(
-    "path", metavar="PLAN.jsonl", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-)
+@click.argument("path", metavar="PLAN.jsonl", type=FILE)
 @click.option("--check", is_flag=True, help="Say what each write would do, and make none.")
 @click.option("--anew", is_flag=True, help="Plan the file again, although it was begun or applied within its 24 hours.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")

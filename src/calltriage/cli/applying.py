@@ -15,7 +15,7 @@ from mcp.client import Client
 from rich.console import Console
 from rich.progress import Progress
 
-from calltriage.cli.standard_input import STANDARD_INPUT, standard_input
+from calltriage.cli.standard_input import start_of
 from calltriage.cli.terminal import say
 from calltriage.errors import CalltriageError
 from calltriage.leaves.folders import Folder
@@ -66,12 +66,6 @@ class PlanFileError(CalltriageError):
     """Lines of a file are no writes; the text has a sentence for each."""
 
 
-def _bytes_of(path: Path) -> bytes:
-    """A file, or the start of one that is too large."""
-    with standard_input() if path == STANDARD_INPUT else path.open("rb") as file:
-        return file.read(MOST_BYTES + 1)
-
-
 def read_lines(data: bytes) -> Lines:
     """The writes of a file. Raises PlanFileError naming line and member of whatever is none."""
     if len(data) > MOST_BYTES:
@@ -120,7 +114,7 @@ def _complaint(value: object) -> str:
 def apply_file(settings: Settings, path: Path, wish: Wish) -> int:
     """Apply a file, and say what became of it. Returns the exit status."""
     try:
-        lines = read_lines(_bytes_of(path))
+        lines = read_lines(start_of(path, MOST_BYTES + 1))
     except PlanFileError as error:
         for sentence in str(error).split("\n"):
             say(sentence, err=True)

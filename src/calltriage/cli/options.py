@@ -36,6 +36,8 @@ class Text(click.ParamType[str]):
 
 
 TEXT = Text()
+FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+"""A file that is read, - for standard input (`standard_input.start_of`)."""
 ORGANISATION = click.option(
     "--organisation", type=TEXT, metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
 )

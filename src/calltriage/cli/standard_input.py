@@ -41,6 +41,12 @@ def standard_input() -> Generator[BinaryIO]:
             signal.set_wakeup_fd(before)
 
 
+def start_of(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, or of standard input where a command line names it."""
+    with standard_input() if path == STANDARD_INPUT else path.open("rb") as file:
+        return file.read(size)
+
+
 class _Input(io.RawIOBase):
     """A descriptor that is read when something has come."""
 

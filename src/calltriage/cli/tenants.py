@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from calltriage.cli.listing import JSON, show_rows
-from calltriage.cli.options import EXPIRES, ORGANISATION, TEXT, settings_of, span
+from calltriage.cli.options import EXPIRES, FILE, ORGANISATION, TEXT, settings_of, span
+from calltriage.cli.standard_input import start_of
 from calltriage.cli.terminal import say
 from calltriage.leaves.strict_json import JsonObject
 
@@ -94,7 +96,7 @@ def keys_list(context: click.Context, *, as_json: bool) -> None:
 @EXPIRES
 @click.option(
     "--public-key",
-    type=click.File("rb"),
+    type=FILE,
     metavar="FILE",
     help="Add a signing key instead: the public half of a client's key, in PEM.",
 )
@@ -103,15 +105,15 @@ def keys_list(context: click.Context, *, as_json: bool) -> None:
 )
 @click.option(
     "--secret",
-    type=click.File("r"),
+    type=FILE,
     metavar="FILE",
     help="With --webhook: where the secret is that Bland shows, - for standard input.  [default: one is made]",
 )
 @click.pass_context
 def keys_add(
     context: click.Context,
-    public_key: BinaryIO | None,
-    secret: TextIO | None,
+    public_key: Path | None,
+    secret: Path | None,
     *,
     webhook: bool,
     **given: Any,
@@ -129,7 +131,7 @@ def keys_add(
     if sum((webhook, public_key is not None)) > 1 or (secret is not None and not webhook):
         raise click.UsageError("Give --public-key, or --webhook with or without --secret.")
     if webhook:
-        text = None if secret is None else secret.read(4096).strip()
+        text = None if secret is None else _text_of(secret)
         made = _with_tenants(context, lambda tenants: tenants.add_webhook_key(text, **given))
         say(f"Bland's webhooks come to /webhooks/bland/{made.org_id} of the desk.", err=True)
         _show_new_key(made)
@@ -137,8 +139,19 @@ def keys_add(
     if public_key is None:
         _show_new_key(_with_tenants(context, lambda tenants: tenants.add_key(**given)))
         return
-    pem = public_key.read(64 * 1024)
+    pem = start_of(public_key, 64 * 1024)
     say(_with_tenants(context, lambda tenants: tenants.add_client_key(pem, **given)))
+
+
+def _text_of(secret: Path) -> str:
+    """The secret that a file holds. Raises BadParameter for a file with none, or with bytes that are no text."""
+    try:
+        text = start_of(secret, 4096).decode().strip()
+    except UnicodeDecodeError:
+        raise click.BadParameter("must be text in UTF-8", param_hint="--secret") from None
+    if not text:
+        raise click.BadParameter("the file holds no secret", param_hint="--secret")
+    return text
 
 
 @keys.command("rotate")

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -67,7 +68,7 @@ class Workers:
     def _end(self) -> None:
         self._ending = True
         for process in self._running:
-            process.send_signal(signal.SIGTERM)
+            _ask_to_end(process)
 
     async def _keep(self, *, task_status: TaskStatus[None]) -> None:
         """Have one process serve, again and again."""
@@ -77,7 +78,7 @@ class Workers:
                 self._running.add(process)
                 try:
                     if self._ending:  # the signal came while it was started
-                        process.send_signal(signal.SIGTERM)
+                        _ask_to_end(process)
                     serves = await _says_ready(process)
                     if serves and not has_served:
                         has_served = True
@@ -99,6 +100,11 @@ class Workers:
         return await anyio.open_process(
             [*self.command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, pass_fds=[number]
         )
+
+
+def _ask_to_end(process: Process) -> None:
+    with suppress(ProcessLookupError):  # it has ended, and was not waited for yet
+        process.send_signal(signal.SIGTERM)
 
 
 async def _says_ready(process: Process) -> bool:

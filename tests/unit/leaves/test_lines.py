@@ -97,7 +97,7 @@ async def test_a_line_is_waited_for_without_a_thread_and_a_cancelled_wait_takes_
         await anyio.wait_all_tasks_blocked()
         pipe.write(b"f\nrest")
         await anyio.wait_all_tasks_blocked()
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
         pipe.end()
     assert read == [b"half\n", b"rest", b""]
 
@@ -118,7 +118,7 @@ async def test_what_a_pipe_does_not_hold_is_written_as_it_is_read_without_a_thre
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pipe.write_whole, LONG)
         await anyio.wait_all_tasks_blocked()
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
         while len(read) < len(LONG):
             read += await pipe.read(len(LONG))
     assert read == LONG

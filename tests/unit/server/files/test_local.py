@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -130,11 +131,12 @@ async def test_a_file_that_cannot_be_begun_is_said_and_leaves_nothing_open(
         yield b"x"
 
     monkeypatch.setattr(files_module.secrets, "token_hex", too_long)
+    gc.collect()  # what an earlier test left open
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     with pytest.raises(Rejected) as caught:
         await FileRoots((tmp_path,)).save(str(tmp_path), "a.txt", pieces())
     assert (caught.value.code, caught.value.field) == ("cannot_save", "save_to")
-    assert sys.platform != "linux" or len(os.listdir("/proc/self/fd")) == before
+    assert sys.platform != "linux" or len(os.listdir("/proc/self/fd")) <= before
     assert list(tmp_path.iterdir()) == []
 
 
