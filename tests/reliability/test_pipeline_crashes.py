@@ -81,6 +81,11 @@ def is_done(database: str) -> bool:
     return _asked(database, "SELECT state FROM pipeline_runs ORDER BY created_at DESC LIMIT 1") == "done"
 
 
+def has_begun(database: str) -> bool:
+    """Whether there is a run."""
+    return bool(_asked(database, "SELECT count(*) FROM pipeline_runs"))
+
+
 def has_much_to_do(database: str) -> bool:
     """Whether a run has not ended before its command is started again, which would begin another one."""
     return int(_asked(database, "SELECT count(*) FROM pipeline_items WHERE state = 'new'") or 0) > 400
@@ -328,6 +333,9 @@ async def test_a_database_that_crashes_again_and_again_under_a_run_loses_nothing
             async with killed_at_the_end(*crew):
                 for one in crew:
                     await one.start()
+                with anyio.fail_after(PATIENCE):
+                    while not has_begun(url):  # before that, a database that is away is told at once
+                        await vendor.reaches(vendor.requests + 1)
                 for _ in range(rounds):
                     await first(partial(vendor.reaches, vendor.requests + chance.randrange(1, 120)), crew[0].ended)
                     await anyio.to_thread.run_sync(postgres.kill_and_restart)

@@ -271,16 +271,20 @@ class Pipeline:
                 return Report(tally, tally.failures, unsettled=tally.unsettled)
             async with open_ledger_of(client) as ledger:
                 taken_up = await self._take_up(client, ledger, detectors, asked)
-                begun = await self._begin(ledger, "run", asked.stored(), detectors)
+                begun = await patiently(lambda: self._begin(ledger, "run", asked.stored(), detectors))
                 on_estimate(replace(estimate, warning=begun.origin.warning(self.spec.name)))
                 work = work_of(client, ledger, self.spec, begun, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
-                failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
-                filed = await runs.filed_by(ledger, run)
-                waiting = partial(findings.waiting_before, ledger=ledger, run_id=run.id, pipeline=run.pipeline)
-                before = await ledger.read(waiting)
-                return Report(work.tally, await ledger.read(failed), run, filed, run.unsettled, before, taken_up)
+                return await patiently(lambda: self._report(ledger, work, run, detectors, taken_up))
+
+    async def _report(
+        self, ledger: Ledger, work: Work, run: Run, detectors: Sequence[Prepared], taken_up: tuple[Run, ...]
+    ) -> Report:
+        failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
+        waiting = partial(findings.waiting_before, ledger=ledger, run_id=run.id, pipeline=run.pipeline)
+        failures, before = await ledger.read(failed), await ledger.read(waiting)
+        return Report(work.tally, failures, run, await runs.filed_by(ledger, run), run.unsettled, before, taken_up)
 
     async def _dry_run(
         self, client: Client, reader: Client, detectors: Sequence[Prepared], asked: Window, progress: Progress

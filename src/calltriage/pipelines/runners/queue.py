@@ -7,7 +7,9 @@ lead is a turn of the ledger. When the leader is gone, another process takes the
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 
 import anyio
@@ -99,7 +101,9 @@ class Share:
 
     async def _work(self) -> None:
         size = self.work.at_once // JOBS_AT_ONCE
-        async with opened_jobs(self.work.ledger, self.run.id, size, self._examine) as jobs:
+        async with AsyncExitStack() as stack:
+            opened = partial(opened_jobs, self.work.ledger, self.run.id, size, self._examine)
+            jobs = await patiently(lambda: stack.enter_async_context(opened()))
             with self._over:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._look)
