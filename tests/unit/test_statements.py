@@ -14,13 +14,18 @@ from sqlalchemy import Engine, event
 from calltriage.client.client import Client, open_client
 from calltriage.client.in_process import InProcess, background
 from calltriage.desk.app import Desk
+from calltriage.desk.database import issue_search
 from calltriage.journal.journal import Journal
 from calltriage.operations.activity import AddComment, ListActivity
+from calltriage.operations.attachments import ListAttachments
 from calltriage.operations.base import Operation
-from calltriage.operations.calls import ListCalls
+from calltriage.operations.calls import ListCalls, SearchCalls
 from calltriage.operations.categories import ListCategories
+from calltriage.operations.conversations import ListSmsConversations
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
+from calltriage.operations.members import ListOrgMembers
+from calltriage.operations.norm import ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations
 from calltriage.operations.resource_links import AttachResource, ListResources
 
@@ -108,6 +113,12 @@ READS: dict[str, Callable[[str], Operation[Any]]] = {
     "categories": lambda _: ListCategories(),
     "calls": lambda _: ListCalls(),
     "found": lambda _: ListIssues(search="hello there"),
+    "found by number": lambda _: ListIssues(search="T-1001"),
+    "with a call": lambda _: ListIssues(resource_type="call", status=["todo"]),
+    "calls found": lambda _: SearchCalls(query="hello there"),
+    "messages": lambda _: ListSmsConversations(),
+    "attachments": lambda _: ListAttachments(),
+    "agents": lambda _: ListTriageAgents(),
 }
 
 
@@ -120,3 +131,19 @@ async def test_a_list_takes_three_statements_at_most_and_none_in_the_journal(cou
         await counted.client.send(AddFlag(issue_id=here, call_id=CALL, type=flag_type))
     in_desk, in_journal = await counted.of(READS[name](here))
     assert (in_desk <= 3, in_journal) == (True, 0), in_desk
+
+
+async def test_a_list_of_members_takes_three_statements_at_most(counted: Counted, the_desk: Desk) -> None:
+    in_desk, in_journal = await counted.of(ListOrgMembers(org_id=await the_desk.tenants.organisation(None)))
+    assert (in_desk <= 3, in_journal) == (True, 0), in_desk
+
+
+@pytest.mark.parametrize("limit", [1, 50], ids=["enough of it near", "little of it near"])
+async def test_a_search_for_a_common_word_takes_three_statements(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    for name in ("NAMED", "FEW"):
+        monkeypatch.setattr(issue_search, name, 0)
+    search = ListIssues(search="a", limit=limit)
+    assert [item.title for item in (await counted.client.send(search)).items] == ["a"]
+    assert await counted.of(search) == (3, 0)

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Text
 
-from calltriage.desk.database.indexes import make_where_possible
+from calltriage.desk.database.indexes import kind_of, make_where_possible
 from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
@@ -70,7 +70,6 @@ _DROP = {
     "postgresql": ("DROP INDEX IF EXISTS call_words_by_term",),
 }
 _index = table("call_terms", column("rowid", BigInteger))
-_kept = select(settings.c.value).where(settings.c.name == "call_index")
 
 
 def make_call_index(connection: Connection) -> None:
@@ -107,7 +106,7 @@ def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObjec
 def forget_words(connection: Connection) -> None:
     """Make the words of calls that are deleted from now on leave SQLite's file, too. Before 3.42 SQLite cannot erase them
     from the index; a merge of the index is asked for instead."""
-    if connection.dialect.name == "sqlite" and connection.execute(_kept).scalar_one_or_none() == "terms":
+    if connection.dialect.name == "sqlite" and kind_of(connection, "call_index") == "terms":
         try:
             with connection.begin_nested():
                 connection.exec_driver_sql("INSERT INTO call_terms (call_terms, rank) VALUES ('secure-delete', 1)")
@@ -161,7 +160,7 @@ def next_places(
         return sorted((place for place in few if after <= place < before), reverse=True)[:size]
     within = tx.mine(call_words, call_words.c.place < before, call_words.c.place >= after)
     wanted = [one[:MOST_TERMS] for one in alternatives]
-    if [] in wanted or tx.connection.execute(_kept).scalar_one_or_none() != "terms":
+    if [] in wanted or kind_of(tx.connection, "call_index") != "terms":
         holds = or_(*(and_(true(), *map(_has, one)) for one in wanted))
         return _places(tx, select(call_words.c.place).where(within, holds), size)
     mark = _mark(tx.who.org_id)

@@ -9,31 +9,39 @@ of a long list one answer looks at. A store that cannot have an index looks at a
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, islice
+from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     Select,
-    Text,
+    Subquery,
     and_,
+    bindparam,
     case,
     column,
     false,
     func,
+    literal,
     literal_column,
     or_,
     select,
     table,
+    type_coerce,
     union_all,
 )
 
-from calltriage.desk.database.indexes import make_where_possible
-from calltriage.desk.database.tables import issues, settings
-from calltriage.desk.database.transaction import Transaction
+from calltriage.desk.database.indexes import kind_of, make_where_possible
+from calltriage.desk.database.tables import issues
+from calltriage.desk.database.transaction import Transaction, equal
 from calltriage.matching.folding import folded
 from calltriage.matching.spoken_search import line_with_numbers, words_of
 
@@ -88,7 +96,6 @@ _DROP = {
     "postgresql": ("DROP INDEX IF EXISTS issues_by_words",),
 }
 _grams = table("issue_grams", column("rowid", BigInteger))
-_kept = select(settings.c.value).where(settings.c.name == "search_index")
 
 
 def make_index(connection: Connection) -> None:
@@ -130,54 +137,106 @@ def look_for(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], si
     """
     words, number = words_of(wanted), _ticket_number(folded(wanted))
     texts = words.lines() if words.texts else []
-    holds = _holds(issues, texts, number)
     candidates = _candidates(tx, texts, number)
     if candidates is None:
-        return Looked(holds)
-
-    def among_first(near: int) -> list[int]:
-        """The first `size` issues that hold the text, of the first `near` of the list."""
-        first = walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(near).subquery()
-        query = select(first.c.seq).where(_holds(first, texts, number)).limit(size)
-        return list(tx.connection.execute(query).scalars())
-
-    on_postgresql = tx.connection.dialect.name == "postgresql"
-    if on_postgresql and len(found := among_first(FIRST)) == size:
-        return Looked(issues.c.seq.in_(found))
-    first = None if on_postgresql else _first_matches(tx, candidates, texts)
-    if first is not None and len(first) <= NAMED:
-        return Looked(issues.c.seq.in_(first) & holds)
-    asks_index = on_postgresql or first is not None
-    if asks_index and _has_at_most(tx, candidates, FEW):
-        return Looked(issues.c.seq.in_(candidates.limit(FEW)) & holds)
-    found = among_first(NEAR)
-    if len(found) == size:
-        return Looked(issues.c.seq.in_(found))
-    if asks_index and _has_at_most(tx, candidates, MOST):
-        return Looked(issues.c.seq.in_(candidates) & holds)
-    return Looked(issues.c.seq.in_(found), only=NEAR)
+        return Looked(_holds(issues, texts, number))
+    search = _Search(tx, texts, number, candidates, walk, size)
+    return search.on_postgresql() if tx.connection.dialect.name == "postgresql" else search.on_sqlite()
 
 
-def _first_matches(tx: Transaction, candidates: Select[int], texts: list[list[str]]) -> list[int] | None:
-    """The candidates of SQLite's index, NAMED + 1 of more. None if it would have to compare texts that each have very many
-    matches: it then reads all of them."""
-    rows = candidates.limit(NAMED + 1)
-    several = [one for one in texts if len(one) > 1]
-    if not several:
-        return list(tx.connection.execute(rows).scalars())
-    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST).scalar_subquery() <= MOST for text in one)) for one in several)
-    found = select(func.json_group_array(rows.subquery().c[0], type_=Text)).scalar_subquery()
-    told: str | None = tx.connection.execute(select(case((and_(*rare), found)))).scalar_one()
-    return None if told is None else json.loads(told)
+@dataclass(frozen=True)
+class _Search:
+    """A search with an index. Each question is one statement.
+
+    Attributes:
+        candidates: the query for rows (`seq`) that may hold the texts.
+        walk, size: see `look_for`.
+    """
+
+    tx: Transaction
+    texts: list[list[str]]
+    number: int | None
+    candidates: Select[int]
+    walk: Select[*tuple[object, ...]]
+    size: int
+
+    def on_sqlite(self) -> Looked:
+        found, are_few = self._by_index()
+        if found is None:
+            return self._near(asks_index=False)
+        if len(found) <= NAMED:
+            return Looked(issues.c.seq.in_(found) & self._holds)
+        return self._few() if are_few else self._near(asks_index=True)
+
+    def on_postgresql(self) -> Looked:
+        found, are_few = self._among_first(FIRST, FEW)
+        if len(found) == self.size:
+            return Looked(issues.c.seq.in_(found))
+        return self._few() if are_few else self._near(asks_index=True)
+
+    def _few(self) -> Looked:
+        return Looked(issues.c.seq.in_(self.candidates.limit(FEW)) & self._holds)
+
+    def _near(self, *, asks_index: bool) -> Looked:
+        """What the first issues of the list hold, or else all matches, if they are not too many."""
+        found, are_few = self._among_first(NEAR, MOST if asks_index else None)
+        if are_few:
+            return Looked(issues.c.seq.in_(self.candidates) & self._holds)
+        return Looked(issues.c.seq.in_(found), only=None if len(found) == self.size else NEAR)
+
+    @property
+    def _holds(self) -> ColumnElement[bool]:
+        return _holds(issues, self.texts, self.number)
+
+    def _by_index(self) -> tuple[list[int] | None, bool]:
+        """NAMED + 1 candidates of SQLite's index, and whether there are at most FEW. None if it would have to compare texts
+        that each have very many matches: it would then read all of them."""
+        several = [one for one in self.texts if len(one) > 1]
+        query = _first_of_index(tuple(map(len, several)), is_ticket=self.number is not None)
+        values = {f"text{at}": _of_grams(self.tx, [[text]]) for at, text in enumerate(chain.from_iterable(several))}
+        bounds = {"named": NAMED + 1, "few": FEW + 1, "most": MOST + 1}
+        all_grams = _of_grams(self.tx, self.texts)
+        told = self.tx.run(query, grams=all_grams, number=self.number, **bounds, **values).scalar_one()
+        return (None, False) if told is None else (told[0], bool(told[1]))
+
+    def _among_first(self, near: int, most: int | None) -> tuple[list[int], bool]:
+        """The first `size` issues that hold the text, of the first `near` of the list. Whether there are at most `most`
+        candidates, which is asked where these are fewer."""
+        first = self.walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(near).subquery()
+        found = select(first.c.seq).where(_holds(first, self.texts, self.number)).limit(self.size)
+        on_sqlite = self.tx.connection.dialect.name == "sqlite"
+        told = _told(func.json_group_array if on_sqlite else func.json_agg, found)
+        are_few = false() if most is None else _count(self.candidates, literal(most + 1)) <= most
+        asked = case((told.c.number < self.size, are_few), else_=false())
+        row: Any = self.tx.connection.execute(select(type_coerce(told.c.rows, JSON), asked)).one()
+        return row[0] or [], bool(row[1])
 
 
-def _has_at_most(tx: Transaction, candidates: Select[int], most: int) -> bool:
-    return tx.connection.execute(_count(candidates, most)).scalar_one() <= most
+@cache
+def _first_of_index(several: tuple[int, ...], *, is_ticket: bool) -> Select[Any]:
+    """The statement of `_Search._by_index`, built once for searches of one form: `several` has the number of texts of each
+    list that has more than one."""
+    named, few, most = (bindparam(name, type_=Integer()) for name in ("named", "few", "most"))
+    found = _by_grams(bindparam("grams"))
+    if is_ticket:
+        found = _or_ticket(found, equal(issues, "number"))
+    told = _told(func.json_group_array, found.limit(named))
+    rows, are_few = func.json(told.c.rows), case((told.c.number == named, _count(found, few) < few), else_=false())
+    answer = select(func.json_array(rows, are_few, type_=JSON)).scalar_subquery()
+    texts = iter(_by_grams(bindparam(f"text{at}")) for at in range(sum(several)))
+    rare = [or_(*(_count(text, most) < most for text in islice(texts, size))) for size in several]
+    return select(case((and_(*rare), answer)) if rare else answer)
 
 
-def _count(candidates: Select[int], most: int) -> Select[int]:
-    """How many candidates there are, `most` + 1 for more."""
-    return select(func.count()).select_from(candidates.limit(most + 1).subquery())
+def _told(group: Callable[..., Any], query: Select[int]) -> Subquery:
+    """The rows of a query as JSON, and their number."""
+    rows = query.subquery()
+    return select(group(rows.c[0]).label("rows"), func.count().label("number")).subquery()
+
+
+def _count(candidates: Select[int], most: ColumnElement[int]) -> ColumnElement[int]:
+    """How many candidates there are, `most` for more."""
+    return select(func.count()).select_from(candidates.limit(most).subquery()).scalar_subquery()
 
 
 def _ticket_number(text: str) -> int | None:
@@ -200,21 +259,22 @@ def _pattern(text: str) -> str:
 def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> Select[int] | None:
     """The query for rows (`seq`) that may hold the texts. None that holds them is missing. None if there is no index, or
     no text to look for."""
-    if not texts or tx.connection.execute(_kept).scalar_one_or_none() != "trigrams":
+    if not texts or kind_of(tx.connection, "search_index") != "trigrams":
         return None
     if tx.connection.dialect.name == "sqlite":
-        found = _by_grams(tx, texts)
+        found = _by_grams(literal(_of_grams(tx, texts)))
     else:
         found = select(issues.c.seq).where(tx.mine(issues, _holds(issues, texts, None)))
-    if number is None:
-        return found
-    ticket = select(issues.c.seq).where(tx.mine(issues, issues.c.number == number))
-    return select(union_all(found, ticket).subquery().c[0])
+    return found if number is None else _or_ticket(found, tx.mine(issues, issues.c.number == number))
 
 
-def _by_grams(tx: Transaction, texts: list[list[str]]) -> Select[int]:
+def _or_ticket(found: Select[int], is_ticket: ColumnElement[bool]) -> Select[int]:
+    return select(union_all(found, select(issues.c.seq).where(is_ticket)).subquery().c[0])
+
+
+def _by_grams(grams: ColumnElement[Any]) -> Select[int]:
     """The query for what FTS5 finds."""
-    return select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(_of_grams(tx, texts)))
+    return select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(grams))
 
 
 def _of_grams(tx: Transaction, texts: list[list[str]]) -> str:

@@ -114,7 +114,10 @@ STANDING = "The API's next cursor is the one that was passed: the list cannot be
 REPEATS = "A page of the API repeats an earlier one: the list cannot be read further, and may have more."
 LOST = "The API's next cursor cannot be read: the list cannot be read further, and may have more."
 
-PART = "The search looked at a part of the issues; these are the ones there. Pass next_cursor to search the rest."
+
+def in_part(what: str) -> str:
+    """The note of a search whose page is short and that goes on."""
+    return f"The search looked at a part of the {what}; these are the ones there. Pass next_cursor to search the rest."
 
 
 def shown_page(page: Page[Result], cursor: str | None = None) -> JsonObject:

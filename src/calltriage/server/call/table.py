@@ -33,11 +33,11 @@ from calltriage.server.answers.results import (
     BUDGET,
     LEAST,
     MOST,
-    PART,
     REPEATS,
     WALL,
     advising,
     ended,
+    in_part,
     passes,
     shortened,
     shown,
@@ -279,7 +279,7 @@ def _answer_of(
         if work.goes_round(operation, cursor, page.identities, page.next_cursor):
             body = ended(body, REPEATS)
         elif isinstance(operation, ListIssues) and "next_cursor" in body and _is_short(body, operation):
-            body["note"] = PART
+            body["note"] = in_part("issues")
         body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
         return shortened(body, BUDGET, _in_evidence(operation))
     body = shown(receipt.result) if isinstance(receipt.result, Result) else {}  # a removal has no result

@@ -25,7 +25,7 @@ from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, 
 from calltriage.server.answers.counted_lists import ROWS, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.found_calls import CallFacts, CallRows
-from calltriage.server.answers.results import REPEATS, ended
+from calltriage.server.answers.results import REPEATS, ended, in_part
 from calltriage.server.answers.shapes import as_declared
 from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.call_holders import with_issues
@@ -145,6 +145,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         body["searched"] = {"scope": "every transcript on the desk, within the filters"}
         if found.next_cursor is not None:
             body["next_cursor"] = found.next_cursor
+            if len(rows) + len(lost) < self.limit:
+                body["note"] = in_part("calls")
         elif not rows and self.cursor is None and not lost:
             nothing = await why_nothing(work, search)
             body["note"] = nothing.note

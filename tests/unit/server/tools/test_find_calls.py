@@ -20,6 +20,7 @@ from calltriage.client.client import open_client
 from calltriage.client.transcripts import Transcripts
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import call_words, calls, organisations
+from calltriage.desk.handlers import call_search
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.tools.find_calls import FindCallsTool
@@ -44,6 +45,23 @@ async def test_nothing_found_says_what_was_searched(agent: Client) -> None:
     assert (found["items"], found["complete"]) == ([], True)
     assert "every transcript" in found["searched"]["scope"]
     assert "other forms" in found["note"]
+
+
+async def test_a_search_that_read_a_part_of_the_calls_says_so(
+    agent: Client, the_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_search, "MOST_EXAMINED", 2)
+    await load_lines(
+        the_desk, *(call_line(f"c{n}", "Hello.", "My refund.", created_at=AT.format(n)) for n in (1, 2, 3))
+    )
+    asked = {"query": "refund", "speaker": "agent", "limit": 2}
+    page = await ok(agent, "find_calls", **asked)
+    assert (page["items"], page["complete"]) == ([], False)
+    assert "part of the calls" in page["note"]
+    page = await ok(agent, "find_calls", **asked, cursor=page["next_cursor"])
+    assert (page["items"], page["complete"], "next_cursor" in page) == ([], True, False)
+    whole = await ok(agent, "find_calls", query="refund", limit=2)
+    assert (whole["returned"], "note" in whole) == (2, False)
 
 
 @pytest.mark.parametrize(
