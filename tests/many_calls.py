@@ -26,11 +26,15 @@ from calltriage.matching.spoken_search import call_terms
 from calltriage.operations.calls import SearchCalls
 
 RARE, COMMON, ABSENT = "zanzibar", "refund", "qqxxqq"
+HALVES = ("early", "late")
+"""Two words of which each call has one."""
 SEARCHES: dict[str, dict[str, Any]] = {
     "rare word": {"query": RARE},
     "common word": {"query": COMMON},
     "absent word": {"query": ABSENT},
     "rare and common word": {"query": f"{COMMON} {RARE}"},
+    "two common words": {"query": f"{COMMON} {HALVES[0]}"},
+    "two common words that never meet": {"query": " ".join(HALVES)},
     "common word, one day": {"query": COMMON, "start_date": "2025-01-02", "end_date": "2025-01-02"},
     "common word, one number": {"query": COMMON, "number": "+15550000007"},
     "number, spoken in most": {"query": "three thirty"},
@@ -61,11 +65,12 @@ def _rows(count: int, org: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]
     rare = {count // 5, count // 2, count - count // 7}
     for n in range(count):
         at = written(BEGAN + timedelta(seconds=30 * n))
-        chosen = source.choices(pool, k=TURNS)
-        said = {mark: None}
+        half: dict[str, Any] = {"id": TURNS - 1, "user": "user", "text": f"i called {HALVES[n % 2]}"}
+        chosen = source.choices(pool, k=TURNS - 1)
+        said = {mark: None} | call_terms([half["text"]])
         for _, of_turn in chosen:
             said |= of_turn
-        turns = [turn for turn, _ in chosen]
+        turns = [*(turn for turn, _ in chosen), half]
         if n in rare:
             text = f"{RARE} 7777"
             turns, said = [*turns, {"id": TURNS, "user": "user", "text": text}], said | call_terms([text])

@@ -25,8 +25,10 @@ from calltriage.desk.database.tables import (
 from calltriage.desk.handlers.issues import SEVERITY_RANK, STATUS_RANK
 from calltriage.leaves.instants import written as instant
 
-COMMON, RARE = "refund", "zyxwvut"
-"""A word of about every fifth issue, and one of twenty issues, of whatever number."""
+COMMON, FREQUENT, RARE = "refund", "invoice", "zyxwvut"
+"""Two words of about every fifth issue each, and one of twenty issues, of whatever number."""
+LIKELY = "bacedifogu"
+"""A word of no issue, of syllables that very many have."""
 OTHERS = 200
 """Organisations beside the desk's own, which has four issues of five."""
 LINKED = (10, 100, 1000, 10_000)
@@ -41,7 +43,7 @@ def _words(source: random.Random) -> tuple[list[str], list[float]]:
         "".join(source.choice("bcdfghlmnprstv") + source.choice("aeiou") for _ in range(source.randint(1, 4)))
         for _ in range(3000)
     ]
-    made[5] = COMMON
+    made[5:7] = COMMON, FREQUENT
     return made, list(itertools.accumulate(1 / (place + 8) for place in range(len(made))))
 
 

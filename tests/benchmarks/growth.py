@@ -30,8 +30,8 @@ from sqlalchemy import select
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import DESK_URL, KEY
-from generated import COMMON, RARE, fill
-from many_calls import ABSENT, filled
+from generated import COMMON, FREQUENT, LIKELY, RARE, fill
+from many_calls import ABSENT, HALVES, filled
 from many_calls import COMMON as COMMON_SAID
 from many_calls import RARE as RARE_SAID
 from rates import rates
@@ -47,9 +47,13 @@ QUESTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "search of issues, rare word": (ISSUES, {"search": RARE}),
     "search of issues, common word": (ISSUES, {"search": COMMON}),
     "search of issues, absent word": (ISSUES, {"search": "qqxxqq"}),
+    "search of issues, absent word of common syllables": (ISSUES, {"search": LIKELY}),
+    "search of issues, two common words": (ISSUES, {"search": f"{COMMON} {FREQUENT}"}),
     "search of calls, rare word": (CALLS, {"query": RARE_SAID}),
     "search of calls, common word": (CALLS, {"query": COMMON_SAID}),
     "search of calls, absent word": (CALLS, {"query": ABSENT}),
+    "search of calls, two common words": (CALLS, {"query": f"{COMMON_SAID} {HALVES[0]}"}),
+    "search of calls, two common words that never meet": (CALLS, {"query": " ".join(HALVES)}),
 }
 EACH = 5
 """Requests of one question in one round."""

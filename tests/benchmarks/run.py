@@ -57,6 +57,25 @@ def start_up(pairs: int, name: str) -> None:
     paired(name, 1000, ours, theirs)
 
 
+def start_and_call(pairs: int) -> None:
+    """From the start to the answer to a first call that is made at once after the list. Most of a server is loaded then."""
+    ours, theirs = list[float](), list[float]()
+    with TemporaryDirectory() as folder:
+        for number in range(pairs + 1):
+            for contender, times, tool, arguments in (
+                (inside(), ours, "create_issue", NEW),
+                (bare(), theirs, "get_issue", {"issue_id": "x"}),
+            ):
+                began = perf_counter()
+                server = OverStdio(contender, Path(folder, str(number)))
+                server.call(tool, **arguments)
+                took = perf_counter() - began
+                server.stop()
+                if number:
+                    times.append(took)
+    paired("first start to a first call, made at once", 1000, ours, theirs)
+
+
 def first_call(pairs: int) -> None:
     """The first write of a new data folder, once the desk had THINKING seconds to open, and the one after it."""
     first, second = list[float](), list[float]()
@@ -106,5 +125,6 @@ if __name__ == "__main__":
     given = parser.parse_args()
     for start in STARTS:
         start_up(given.pairs, start)
+    start_and_call(given.pairs)
     first_call(given.pairs)
     overhead(given.calls)
