@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,8 +68,9 @@ class Bench:
         return count / (perf_counter() - began), (process_time() - cpu) / count * 1000
 
 
-async def rates(folder: Path, count: int, width: int) -> dict[str, tuple[float, float]]:
-    """Each operation's rate on a new desk in the folder, with so many under way, and its CPU."""
+@asynccontextmanager
+async def opened(folder: Path, count: int) -> AsyncGenerator[Bench]:
+    """A bench on a new desk in the folder, for so many of each operation."""
     async with open_wired_client(Settings(data_dir=folder)) as (client, desk, _):
         await desk.warm_up()
         await load_sample_if_empty(await desk.opened())
@@ -76,7 +78,12 @@ async def rates(folder: Path, count: int, width: int) -> dict[str, tuple[float, 
         made = [
             await client.send(CreateIssue(title=f"Issue {n}", severity="low", category="Bug")) for n in range(count + 1)
         ]
-        bench = Bench(client, calls, [issue.id for issue in made])
+        yield Bench(client, calls, [issue.id for issue in made])
+
+
+async def rates(folder: Path, count: int, width: int) -> dict[str, tuple[float, float]]:
+    """Each operation's rate on a new desk in the folder, with so many under way, and its CPU."""
+    async with opened(folder, count) as bench:
         return {name: await bench.rate(make, count, width) for name, make in bench.operations(count).items()}
 
 
