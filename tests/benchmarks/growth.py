@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -29,7 +30,7 @@ from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import DESK_URL, KEY
+from conftest import DESK_URL, KEY, call_line, load_lines
 from generated import COMMON, FREQUENT, LIKELY, RARE, fill
 from many_calls import ABSENT, HALVES, filled
 from many_calls import COMMON as COMMON_SAID
@@ -109,12 +110,14 @@ class Costs:
     Attributes:
         slowest: the rate of the slowest of a call's writes, a second, through client, journal and desk.
         of_write: bytes of the journal.
+        imported: calls of 20 turns that one process imports a second.
         of_issue: bytes of the database.
         of_call: bytes of the database.
     """
 
     slowest: float
     of_write: float
+    imported: float
     of_issue: float
     of_call: float
 
@@ -125,6 +128,20 @@ async def of_writes(folder: Path, count: int) -> tuple[float, float]:
     size = sum(file.stat().st_size for file in folder.glob(f"{JOURNAL}*"))
     slowest = min(found[name] for name in ("attach", "flag", "comment", "create"))
     return slowest, size / (count * (len(found) - 1) + count + 1)
+
+
+async def of_imports(folder: Path, count: int) -> float:
+    """Calls of 20 turns that are imported a second, each with its words."""
+    words = random.Random(3).choices([f"word{n}" for n in range(3000)], k=200 * 20)
+    texts = [" ".join(words[start : start + 10]) for start in range(0, len(words), 10)]
+    lines = [call_line(f"c-{n}", *(texts[(n + turn) % len(texts)] for turn in range(20))) for n in range(count)]
+    desk = Desk(folder, SecretStr(KEY), DESK_URL)
+    await desk.store.open()
+    began = perf_counter()
+    await load_lines(desk, *lines)
+    took = perf_counter() - began
+    await desk.close()
+    return count / took
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -142,6 +159,7 @@ def unit_table(costs: Costs) -> str:
         ["bytes of the journal, a write", f"{costs.of_write:,.0f}"],
         ["bytes of the database, an issue without calls", f"{costs.of_issue:,.0f}"],
         ["bytes of the database, a call of 20 turns", f"{costs.of_call:,.0f}"],
+        ["calls of 20 turns that one process imports a second", f"{costs.imported:,.0f}"],
     ]
     return table(["unit", "measured"], rows)
 
@@ -155,6 +173,7 @@ def day_table(costs: Costs) -> str:
     rows = [
         row("writes a second, on average", lambda calls: f"{calls * SHARE * WRITES / 86_400:,.1f}"),
         row("share of what one process writes", lambda calls: f"{calls * SHARE * WRITES / 86_400 / costs.slowest:.1%}"),
+        row("share of what one process imports", lambda calls: f"{calls / 86_400 / costs.imported:.1%}"),
         row("database, GB a day", lambda calls: f"{calls * (costs.of_call + SHARE * costs.of_issue) / 1e9:,.1f}"),
         row("journal, GB a day", lambda calls: f"{calls * SHARE * WRITES * costs.of_write / 1e9:,.2f}"),
         row("audio in a bucket at 1 MB a call, GB a day", lambda calls: f"{calls / 1000:,.0f}"),
@@ -169,7 +188,8 @@ async def main(given: argparse.Namespace) -> None:
         found = await flatness(folder, given.sizes, given.rounds)
         print(flat_table(found, given.sizes), end="\n\n")
         writes = await of_writes(Path(made) / "rates", given.operations)
-        costs = Costs(*writes, *(bytes_each(folder, given.sizes[-1], kind) for kind in ("issues", "calls")))
+        imported = await of_imports(Path(made) / "imports", 5 * given.operations)
+        costs = Costs(*writes, imported, *(bytes_each(folder, given.sizes[-1], kind) for kind in ("issues", "calls")))
     print(unit_table(costs), end="\n\n")
     print(day_table(costs))
 
