@@ -164,10 +164,16 @@ ON_BOTH_STORES = (
     "contract/test_large_integers.py",
     "contract/test_attachments_desk.py",
     "contract/test_attachments_reading.py",
+    "contract/test_bad_input.py",
+    "contract/test_evidence_desk.py",
+    "contract/test_fuzz.py",
+    "contract/test_openapi.py",
+    "reliability/test_faults.py",
     "unit/desk/",
     "unit/storage/test_database.py",
 )
-"""Tests of what the desk answers, which is the same on both stores; the rest of the suite needs one of them."""
+"""Tests of what the desk answers and of what it does with a write that a fault meets, which are the same on both stores; the
+rest of the suite needs one of them."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -216,6 +222,13 @@ def postgres() -> Iterator[PostgresServer]:
 def database_url(request: pytest.FixtureRequest) -> Iterator[SecretStr | None]:
     """None for the desk's own file, or the URL of a PostgreSQL database with a desk's tables: in them is what the desk
     begins with where a test asks for `the_desk`, and nothing where it does not."""
+    with database_for(request) as url:
+        yield url
+
+
+@contextmanager
+def database_for(request: pytest.FixtureRequest) -> Generator[SecretStr | None]:
+    """What `database_url` is, for as long as this is entered. A module whose tests share a desk has its own fixture."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield None
         return

@@ -11,7 +11,7 @@ from typing import Any, cast
 import anyio.from_thread
 import httpx2
 import pytest
-from conftest import CALLS, DESK_URL, KEY, Clock, load_lines
+from conftest import CALLS, DESK_URL, KEY, Clock, database_for, load_lines
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from pydantic import SecretStr
 
@@ -56,12 +56,19 @@ def checks() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[SecretStr | None]:
+    """The store of the desk that all requests are sent to."""
+    with database_for(request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def send(tmp_path_factory: pytest.TempPathFactory, database_url: SecretStr | None) -> Iterator[Send]:
     """Sends a request to a desk that holds two calls and an issue with a flag and a session, whatever came before."""
     folder: Path = tmp_path_factory.mktemp("fuzz")
     with ExitStack() as stack:
         portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
-        desk = Desk(folder / "desk", SecretStr(KEY), DESK_URL, clock=Clock())
+        desk = Desk(folder / "desk", SecretStr(KEY), DESK_URL, clock=Clock(), database_url=database_url)
         transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
         http = httpx2.AsyncClient(transport=transport, base_url=DESK_URL)
         real = portal.call(_prepare, desk, http)

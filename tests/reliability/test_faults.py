@@ -2,7 +2,8 @@
 
     uv run pytest tests/reliability/test_faults.py -m long -s      every fault on every tool in every way, with figures
 
-In process on a clock that does not wait; a selection over sockets on a real one. TRIAGE_TEST_SEED repeats a run.
+On both stores of the desk; the journal is a file. In process on a clock that does not wait; a selection over sockets on a
+real one. TRIAGE_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -323,10 +324,15 @@ class Ground:
 
 @asynccontextmanager
 async def ground(
-    folder: Path, clock: Clock, deadline: float = DEADLINE, sleep: Callable[[float], Any] = anyio.sleep
+    folder: Path,
+    database_url: SecretStr | None,
+    clock: Clock,
+    deadline: float = DEADLINE,
+    sleep: Callable[[float], Any] = anyio.sleep,
 ) -> AsyncGenerator[Ground]:
     """Where it happens. At the end the journal is whole, and says of each write what became of it."""
-    desk, journal = Desk(folder, SecretStr(KEY), DESK_URL, clock=clock), Journal(folder, clock=clock)
+    desk = Desk(folder, SecretStr(KEY), DESK_URL, clock=clock, database_url=database_url)
+    journal = Journal(folder, clock=clock)
     await load_lines(desk, *CALLS)
     async with background() as tasks:
         inner = InProcess(desk, tasks)
@@ -427,20 +433,25 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualLoop}
 
 
+SOME, SOME_ON_POSTGRES = 12, 4
+"""Faults a tool in a run that is not long, by the desk's store. A case takes longer on PostgreSQL."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("extent", ["some", pytest.param("all", marks=pytest.mark.long)])
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_whatever_befalls_a_write_its_effects_are_what_its_outcome_says(
-    tmp_path: Path, tool: str, extent: str
+    tmp_path: Path, database_url: SecretStr | None, tool: str, extent: str
 ) -> None:
     chance = seeded()
     ways: list[Way] = ["once", "always", "alone"]
     keys = ["k", None] if takes_key(EFFECTS[tool.partition(":")[0]]) else [None]
     cells: list[tuple[str, Way, str | None]] = [*product(FAULTS, ways, keys)]
     if extent == "some":
-        cells = [(fault, chance.choice(ways), chance.choice(keys)) for fault in chance.sample([*FAULTS], 12)]
+        few = SOME if database_url is None else SOME_ON_POSTGRES
+        cells = [(fault, chance.choice(ways), chance.choice(keys)) for fault in chance.sample([*FAULTS], few)]
     wrong: list[str] = []
-    async with ground(tmp_path, LoopClock()) as here:
+    async with ground(tmp_path, database_url, LoopClock()) as here:
         await here.learn(tool)
         for number, (fault, way, key) in enumerate(cells):
             await tried(here, tool, fault, way, key and f"{key}{number}")
@@ -462,7 +473,9 @@ QUICK = ["reset", "reset before the header", "reset after the header", "closed a
     ("tool", "faults"),
     [("add_flag", QUICK), *(pytest.param(tool, [*FAULTS], marks=pytest.mark.long) for tool in ON_ISSUES)],
 )
-async def test_over_sockets_too_effects_are_what_outcomes_say(tmp_path: Path, tool: str, faults: list[str]) -> None:
+async def test_over_sockets_too_effects_are_what_outcomes_say(
+    tmp_path: Path, database_url: SecretStr | None, tool: str, faults: list[str]
+) -> None:
     """On a real clock, of which no more is asked than is generous."""
     seeded()
 
@@ -471,7 +484,7 @@ async def test_over_sockets_too_effects_are_what_outcomes_say(tmp_path: Path, to
         await anyio.sleep(seconds / 1000)
 
     clock, wrong = Clock(), list[str]()
-    async with ground(tmp_path, clock, deadline=5, sleep=hurries) as here:
+    async with ground(tmp_path, database_url, clock, deadline=5, sleep=hurries) as here:
         await here.learn(tool)
         for fault in faults:
             if fault not in {"refused", "connecting hangs"}:  # who has accepted a connection can do neither
