@@ -7,6 +7,8 @@ import gc
 import json
 import os
 import shutil
+import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,6 +154,20 @@ async def enrol(desk: Desk, *user_ids: str) -> None:
     """Make members of the desk's own organisation, with ids that the test chooses."""
     for user_id in user_ids:
         await desk.tenants.admit(user_id)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """In a shell's background and under nohup signals are ignored, and every child would begin by ignoring them."""
+    defaults: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+    if sys.platform != "win32":
+        defaults[signal.SIGHUP] = signal.SIG_DFL
+    ignored = [number for number in defaults if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, defaults[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

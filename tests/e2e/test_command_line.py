@@ -266,7 +266,6 @@ async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(t
     assert found == status, output
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("command", [["demo"], ["desk", "import", "-"], ["apply", "-"]], ids=" ".join)
 async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: Path, command: list[str]) -> None:
     given = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path))
@@ -288,7 +287,6 @@ async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: P
     assert not list(tmp_path.glob("*/**")), "temporary folders are gone, and the desk has not begun"
 
 
-@pytest.mark.usefixtures("interruptible")
 async def test_an_interrupted_import_says_what_was_loaded_and_the_same_command_loads_the_rest(tmp_path: Path) -> None:
     count = 5000
     file, database = tmp_path / "calls.jsonl", tmp_path / "data" / "desk.sqlite3"

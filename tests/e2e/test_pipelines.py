@@ -76,7 +76,6 @@ async def stands(folder: Path) -> dict[str, Any]:
                 return json.loads(told.splitlines()[0])
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize(
@@ -149,7 +148,6 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 async def test_a_second_signal_ends_a_run_that_cannot_be_paused_and_leaves_no_calls_of_a_file_behind(
