@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
@@ -62,6 +62,8 @@ GRAM = 3
 MOST_GRAMS = 24
 """Trigrams asked for; more of them seldom tell more issues apart."""
 
+FORMS = 64
+"""Forms of a search whose statement is kept."""
 PAGE_BYTES = 1000
 """Bytes of a page of SQLite's index, 4050 unless said. To find one of the issues that have a trigram, SQLite reads a page
 from its start: among a million issues, these more than halve the time that a rare word takes. Writes take no longer."""
@@ -212,7 +214,7 @@ class _Search:
         return row[0] or [], bool(row[1])
 
 
-@cache
+@lru_cache(FORMS)
 def _first_of_index(several: tuple[int, ...], *, is_ticket: bool) -> Select[Any]:
     """The statement of `_Search._by_index`, built once for searches of one form: `several` has the number of texts of each
     list that has more than one."""
