@@ -361,7 +361,8 @@ class Journal:
         return await self._guarded(self.database.read(query, is_brief=is_brief))
 
     async def _guarded(self, work: Awaitable[T]) -> T:
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        # Another thread may be loading SQLAlchemy: `from sqlalchemy` waits for it, an import of a module in it does not.
+        from sqlalchemy import exc  # noqa: PLC0415
 
         try:
             return await work
@@ -372,7 +373,7 @@ class Journal:
                 retry_after_s=1.0,
                 outcome="not_committed",
             ) from error
-        except (StoreError, SQLAlchemyError, OSError) as error:
+        except (StoreError, exc.SQLAlchemyError, OSError) as error:
             raise StorageUnavailable(
                 "The journal cannot be used, so nothing was sent. Ask the operator to run: calltriage doctor",
                 outcome="not_committed",

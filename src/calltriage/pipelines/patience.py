@@ -30,16 +30,15 @@ logger = logging.getLogger(__name__)
 
 def may_pass(error: BaseException) -> bool:
     """Whether a repeat may succeed: the API does not answer, or a database is away or busy."""
-    from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415
-    from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
+    from sqlalchemy import exc  # noqa: PLC0415  waits for another thread that loads it
 
     if is_group(error):
         return all(may_pass(one) for one in error.exceptions)
     if isinstance(error, CallError):
         return error.retryable and error.outcome != "unknown"
-    if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):
+    if isinstance(error, StoreBusyError | exc.OperationalError | exc.TimeoutError):
         return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
 
 
 def is_of_all(error: CallError) -> bool:
