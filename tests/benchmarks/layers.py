@@ -59,18 +59,8 @@ async def main(given: argparse.Namespace) -> None:
         async with opened(Path(made) / "desk", given.operations) as bench:
             make = bench.operations(given.operations)[given.operation]
             raw = Path(made) / "raw"
-            arguments = [
-                "record",
-                "--pid",
-                str(os.getpid()),
-                "--rate",
-                str(RATE),
-                "--format",
-                "raw",
-                "--output",
-                str(raw),
-            ]
-            async with await anyio.open_process([sampler, *arguments], stderr=None) as process:
+            arguments = ["--pid", str(os.getpid()), "--rate", str(RATE), "--format", "raw", "--output", str(raw)]
+            async with await anyio.open_process([sampler, "record", *arguments], stderr=None) as process:
                 assert process.stdout is not None
                 await process.stdout.receive()  # it samples from now on
                 rate, cpu = await bench.rate(make, given.operations, given.width)

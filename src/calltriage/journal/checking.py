@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 def opened_to_read(folder: Path) -> Generator[Connection]:
     """The journal of a folder, changed in nothing, whether it can be written or not. Blocks. Raises StoreError; where there
     is none, too."""
-    from sqlalchemy import StaticPool, create_engine  # noqa: PLC0415  half a second of import
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy import StaticPool, create_engine, exc  # noqa: PLC0415  half a second of import
 
     refuse_missing(folder)
     with opened_as_data(folder / FILE, own_statements(), "The journal") as opened:
@@ -33,7 +32,7 @@ def opened_to_read(folder: Path) -> Generator[Connection]:
             with engine.connect() as connection:
                 refuse_other_version(connection)
                 yield connection
-        except DBAPIError as error:  # a table is missing, or is not as a journal has it
+        except exc.DBAPIError as error:  # a table is missing, or is not as a journal has it
             raise StoreError("The journal cannot be read. Nothing was changed.") from error
 
 

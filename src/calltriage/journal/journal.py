@@ -361,7 +361,6 @@ class Journal:
         return await self._guarded(self.database.read(query, is_brief=is_brief))
 
     async def _guarded(self, work: Awaitable[T]) -> T:
-        # Another thread may be loading SQLAlchemy: `from sqlalchemy` waits for it, an import of a module in it does not.
         from sqlalchemy import exc  # noqa: PLC0415
 
         try:

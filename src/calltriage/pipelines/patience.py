@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def may_pass(error: BaseException) -> bool:
     """Whether a repeat may succeed: the API does not answer, or a database is away or busy."""
-    from sqlalchemy import exc  # noqa: PLC0415  waits for another thread that loads it
+    from sqlalchemy import exc  # noqa: PLC0415
 
     if is_group(error):
         return all(may_pass(one) for one in error.exceptions)

@@ -97,7 +97,7 @@ class PostgresDatabase:
     @contextmanager
     def preparing(self, engine: Engine) -> Generator[None]:
         """Held by one process at a time: an advisory lock of a session of its own, which ends with it."""
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy import exc  # noqa: PLC0415
 
         try:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -107,7 +107,7 @@ class PostgresDatabase:
                     yield
                 finally:
                     connection.invalidate()
-        except SQLAlchemyError as error:
+        except exc.SQLAlchemyError as error:
             why = refusal(error) or f"{type(error).__name__}. {ADVICE}"
             raise StoreError(f"The PostgreSQL database cannot be used: {why}.") from None
 
@@ -130,9 +130,9 @@ class PostgresDatabase:
 
     def is_busy(self, error: BaseException) -> bool:
         from psycopg.errors import LockNotAvailable  # noqa: PLC0415
-        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+        from sqlalchemy import exc  # noqa: PLC0415
 
-        return isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
+        return isinstance(error, exc.DBAPIError) and isinstance(error.orig, LockNotAvailable)
 
     def release(self) -> None:
         """Nothing but the engine's connections was taken."""

@@ -136,9 +136,9 @@ class SqliteFile:
         check_room(self.folder)
 
     def is_busy(self, error: BaseException) -> bool:
-        from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+        from sqlalchemy import exc  # noqa: PLC0415
 
-        return isinstance(error, OperationalError) and "is locked" in str(error.orig)
+        return isinstance(error, exc.OperationalError) and "is locked" in str(error.orig)
 
     def release(self) -> None:
         self._identity = None
@@ -169,11 +169,11 @@ class SqliteFile:
 
     @contextmanager
     def _explained(self) -> Generator[None]:
-        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+        from sqlalchemy import exc  # noqa: PLC0415
 
         try:
             yield
-        except (OSError, DBAPIError, sqlite_driver().Error) as error:
+        except (OSError, exc.DBAPIError, sqlite_driver().Error) as error:
             raise unusable(self.folder, error) from error
 
     def _driver(self) -> ModuleType:

@@ -87,12 +87,12 @@ class Write(Generic[T]):
 
     def run(self, once: Callable[[Write[Any]], None]) -> None:
         """Make the change by `once`, twice if need be."""
-        from sqlalchemy.exc import IntegrityError  # noqa: PLC0415
+        from sqlalchemy import exc  # noqa: PLC0415
 
         try:
             try:
                 once(self)
-            except IntegrityError:
+            except exc.IntegrityError:
                 # Somebody wrote past the lanes between look-up and insert, and the constraint held. Now the look-up finds
                 # what they wrote; if it is not that, it fails again.
                 once(self)

@@ -207,11 +207,11 @@ def _take_for_long(session: Connection, key: int) -> bool:
 
 
 def _is_alive(session: Connection) -> bool:
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy import exc  # noqa: PLC0415
 
     try:
         session.exec_driver_sql("SELECT 1")
-    except DBAPIError:
+    except exc.DBAPIError:
         return False
     return True
 
@@ -222,12 +222,12 @@ def _is_given(session: Connection, key: int) -> bool:
 
 def _end(session: Connection) -> None:
     """Free a session's locks and close it. If the server is away, it has freed them already."""
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy import exc  # noqa: PLC0415
 
     try:
         if not session.invalidated:
             session.exec_driver_sql("SELECT pg_advisory_unlock_all()")
-    except DBAPIError:
+    except exc.DBAPIError:
         session.invalidate()
     finally:
         session.close()
